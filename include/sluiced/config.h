@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config: one configuration, read, checked and never changed again.
+ *
+ * The option tables in config/ fill these structs; whoever acts on an option reads it here.
+ *
+ * Lifetime:  config generation; counted, and freed with its last reference
+ * Thread:    immutable after sl_config_load, so any thread reads; ref and unref: control thread
+ * Ownership: all strings and arrays live in the config's arena
+ * Errors:    sl_config_load only
+ * Limits:    file 4 MiB, 256 listeners, 1 024 routes a listener, 1 024 pools, 64 sides a split,
+ *            4 096 static endpoints a pool
+ */
+#ifndef SL_CONFIG_H
+#define SL_CONFIG_H
+
+#include <sluiced/defs.h>
+#include <sluiced/err.h>
+#include <sluiced/log.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where to listen or connect: "127.0.0.1:8080", "[::1]:0", "unix:/run/sluiced.sock". */
+struct sl_address {
+    char host[108]; /* numeric IPv4 or IPv6, or the path of a unix socket; terminated */
+    uint16_t port;  /* 0 of a listener: the kernel chooses */
+    bool is_unix;
+};
+
+struct sl_strings {
+    const char *const *items;
+    size_t n;
+};
+
+/* tls: of a listener (cert and key given) or of a pool (ca given). All are paths of files in PEM,
+ * read anew by every load; NULL where not set. */
+struct sl_tls_config {
+    const char *cert;
+    const char *key;
+    const char *ca; /* listener: client_ca. Set: the other side must show a certificate of it */
+    struct sl_strings san; /* patterns, one must match: DNS, IP or URI name, "*" at one end */
+    const char *sni;       /* pools only; NULL: the endpoint's address is not sent as a name */
+    uint16_t min_version;  /* 0x0303 TLS 1.2, 0x0304 TLS 1.3 */
+};
+
+struct sl_split_side {
+    const char *pool;
+    uint32_t pool_idx; /* in sl_config.pools */
+    uint32_t weight;   /* 0 allowed while another is not */
+};
+
+struct sl_route_config {
+    const char *name;
+    const char *host; /* NULL: any; exact, or "*.suffix"; lower case, without port */
+    const char *path; /* ends in '/': prefix; else the whole path */
+    const struct sl_split_side *sides; /* `pool: x` is one side of weight 1 */
+    size_t sides_n;
+    uint64_t max_body_bytes; /* UINT64_MAX: off */
+    struct sl_pos pos;
+};
+
+struct sl_listener_config {
+    const char *name;
+    struct sl_address bind;
+    const struct sl_tls_config *tls;      /* NULL: plaintext */
+    const struct sl_route_config *routes; /* the first that matches wins */
+    size_t routes_n;
+    uint64_t head_timeout_ms; /* whole request head */
+    uint64_t idle_timeout_ms; /* between requests */
+    struct sl_pos pos;
+};
+
+enum sl_discover_kind {
+    SL_DISCOVER_STATIC,
+    SL_DISCOVER_KUBERNETES,
+};
+
+/* discover: { kubernetes: ... }. At least one of service, slices and pods is set; service and
+ * slices exclude each other. */
+struct sl_kubernetes_config {
+    const char *namespace_; /* NULL: the service account's own */
+    const char *service;
+    const char *slices;    /* label selector over EndpointSlices, checked */
+    const char *pods;      /* label selector over pods, checked */
+    const char *port_name; /* NULL with a number, or when the one port there is will do */
+    uint16_t port;         /* 0: by name, or the one there is */
+};
+
+struct sl_discover_config {
+    enum sl_discover_kind kind;
+    const struct sl_address *addresses; /* static */
+    const uint16_t *weights;            /* static, one for each; 1 unless given */
+    size_t addresses_n;
+    struct sl_kubernetes_config kubernetes;
+};
+
+enum sl_health_kind {
+    SL_HEALTH_CHECK_NONE,
+    SL_HEALTH_CHECK_HTTP,
+    SL_HEALTH_CHECK_TCP,
+};
+
+struct sl_health_config {
+    enum sl_health_kind kind;
+    const char *path; /* HTTP */
+    uint64_t interval_ms;
+    uint64_t timeout_ms;
+    uint32_t rise_n;
+    uint32_t fall_n;
+};
+
+struct sl_timeouts_config {
+    uint64_t connect_ms;
+    uint64_t first_byte_ms; /* request sent -> first body byte of a 2xx, head of another; 0: off */
+    uint64_t inter_byte_ms; /* between two reads of a response; 0: off */
+    uint64_t total_ms;      /* 0: off */
+    uint64_t keepalive_idle_ms; /* of an upstream connection; 0: no keep-alive */
+};
+
+struct sl_pool_config {
+    const char *name;
+    struct sl_discover_config discover;
+    const char *balance; /* a policy that exists */
+    struct sl_health_config health;
+    const struct sl_tls_config *tls; /* NULL: plaintext */
+    struct sl_timeouts_config timeouts;
+    uint64_t identity_hash; /* of discover: alike means that the running source may stay */
+    struct sl_pos pos;
+};
+
+struct sl_config_owner; /* of config.c: memory and references */
+
+struct sl_config {
+    struct sl_config_owner *owner;
+    uint64_t content_hash; /* of the file's bytes */
+    const char *file;
+    uint32_t workers_n; /* 0: by the CPUs there are */
+    struct {
+        uint64_t delay_ms;
+        uint64_t timeout_ms;
+    } drain;
+    struct {
+        enum sl_log_level level;
+        enum sl_log_format format;
+        const char *access; /* "off", "stdout", "stderr" or a path */
+    } log;
+    struct {
+        bool enabled;
+        struct sl_address listen;
+        bool probes_enabled;
+        struct sl_address probes;
+    } admin;
+    struct {
+        const char *kubeconfig;      /* NULL: the service account of the pod */
+        const char *context;         /* NULL: the current one */
+        const char *service_account; /* directory with token, ca.crt, namespace */
+    } kubernetes;
+    const struct sl_listener_config *listeners;
+    size_t listeners_n;
+    const struct sl_pool_config *pools;
+    size_t pools_n;
+};
+
+#define SL_CONFIG_ERRORS_MAX_N 20
+
+struct sl_config_errors {
+    struct sl_error items[SL_CONFIG_ERRORS_MAX_N];
+    size_t n;         /* kept in items, in the order of the file */
+    size_t dropped_n; /* beyond that */
+};
+
+/* Reads, checks and cross-checks file; files it names (certificates, keys) must be readable. A
+ * relative path in it counts from its folder, and comes out so that it can be opened.
+ * On success *out has one reference and errors->n is 0. On SL_ECONFIG or SL_ENOMEM *out is
+ * untouched and errors says why, several at once. Control thread, blocks on the disk. */
+int sl_config_load(const char *file, const struct sl_config **out, struct sl_config_errors *errors)
+    SL_MUST_CHECK;
+
+/* The same from memory; name stands in for the file in messages. */
+int sl_config_parse(const char *text, size_t len, const char *name, const struct sl_config **out,
+                    struct sl_config_errors *errors) SL_MUST_CHECK;
+
+const struct sl_config *sl_config_ref(const struct sl_config *c);
+void sl_config_unref(const struct sl_config **c); /* NULLs *c */
+
+/* "127.0.0.1:8080", "[::1]:0" or "unix:/path", as one would write it. */
+void sl_address_format(const struct sl_address *a, char *buf, size_t size_bytes);
+
+#endif

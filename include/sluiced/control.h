@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control: what the admin side may ask of the process: to look, to reload, to drain.
+ *
+ * proxy/run fills the table in; admin calls it and knows nothing else of it.
+ *
+ * Lifetime:  process
+ * Thread:    control thread
+ * Ownership: strings handed out are borrowed until the next turn of the control loop
+ */
+#ifndef SL_CONTROL_H
+#define SL_CONTROL_H
+
+#include <sluiced/config.h>
+#include <sluiced/discovery.h>
+#include <sluiced/endpoint.h>
+#include <sluiced/metrics.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sl_process_info {
+    uint64_t generation; /* of the running config, from 1 */
+    uint64_t content_hash;
+    const char *config_file;
+    uint64_t applied_unix_ms;
+    uint64_t started_unix_ms;
+    uint64_t reloads_n; /* applied after the first */
+    uint64_t reload_failures_n;
+    const char *reload_error; /* of the last attempt, several lines; "" when it went well */
+    uint32_t live_views_n;
+    uint32_t workers_n;
+    bool ready;
+    const char *not_ready_because; /* "" when ready */
+    bool draining;
+    size_t listeners_n;
+    size_t pools_n;
+};
+
+struct sl_listener_info {
+    const char *name;
+    struct sl_address address; /* as bound */
+    bool tls;
+    bool client_certificate; /* required */
+    uint64_t connections_n;  /* open now */
+    uint64_t connections_total_n;
+    size_t routes_n;
+};
+
+struct sl_route_info {
+    const char *name;
+    const char *host; /* "" for any */
+    const char *path;
+    size_t sides_n;
+};
+
+struct sl_side_info {
+    const char *pool;
+    uint32_t weight;
+    double share;      /* weight / sum of weights */
+    uint64_t picked_n; /* decisions of this generation */
+};
+
+struct sl_pool_info {
+    const char *name;
+    const char *balance;
+    const char *source; /* "static", "kubernetes" */
+    const char *health; /* "http", "tcp", "none" */
+    bool tls;
+    struct sl_source_status discovery;
+    uint64_t now_ms; /* to tell ages by */
+    uint64_t picks_n;
+    uint64_t picks_draining_n; /* of them, for want of a ready endpoint */
+    uint64_t picks_any_n;      /* of them, for want of a draining one too */
+    uint64_t nobody_n;         /* picks that found no endpoint at all */
+    uint64_t ejections_n;
+    size_t endpoints_n;
+};
+
+struct sl_endpoint_info {
+    struct sl_address address;
+    const char *pod;
+    uint16_t weight;
+    bool draining;
+    enum sl_health health;
+    uint64_t ejected_ms; /* still; 0: not ejected */
+    uint32_t in_flight_n;
+    uint64_t stats[SL_ENDPOINT_STATS_N];
+};
+
+struct sl_control {
+    void (*process)(struct sl_control *c, struct sl_process_info *out);
+    void (*listener)(struct sl_control *c, size_t i, struct sl_listener_info *out);
+    void (*route)(struct sl_control *c, size_t listener, size_t i, struct sl_route_info *out);
+    void (*side)(struct sl_control *c, size_t listener, size_t route, size_t i,
+                 struct sl_side_info *out);
+    void (*pool)(struct sl_control *c, size_t i, struct sl_pool_info *out);
+    void (*endpoint)(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out);
+
+    /* Reads the file again. SL_OK: checked, and being applied (generation grows when it is);
+     * else process() has the reload_error. */
+    int (*reload)(struct sl_control *c);
+
+    /* Begins to drain, as SIGTERM does. */
+    void (*drain)(struct sl_control *c);
+
+    struct sl_registry *metrics;
+};
+
+#endif

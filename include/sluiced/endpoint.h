@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint: one place that answers requests, and the set of them that discovery published.
+ *
+ * Two kinds of fact, kept apart: membership (who, weight, draining) is immutable and changes by
+ * publishing a new set; condition (load, health, ejection) is atomic and changes under everyone.
+ *
+ * Lifetime:  endpoint: as long as a set names it, so counters survive a reload. A running exchange
+ *            pins its set; idle connections are closed when the worker takes a set that names the
+ *            endpoint no more. Set: published, immutable, freed when the last worker let go
+ * Thread:    any; the atomics below are the whole of the shared mutable state. cells[i] belongs to
+ *            worker i alone, ref counts to the control thread (a set holds one for each member)
+ * Ownership: the pool owns endpoints; a set borrows them and keeps each alive while it lives
+ * Limits:    65 536 members of weight <= 65 535, so a set's total weight fits 32 bits
+ * Source:    EndpointSlice v1, conditions ready / serving / terminating
+ */
+#ifndef SL_ENDPOINT_H
+#define SL_ENDPOINT_H
+
+#include <sluiced/config.h>
+#include <sluiced/publish.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sl_balancer;
+struct sl_balancer_table;
+struct sl_pool;
+
+enum sl_health {
+    SL_HEALTH_UNKNOWN, /* no probe has spoken: discovery's word counts */
+    SL_HEALTH_UP,
+    SL_HEALTH_DOWN,
+};
+
+/* Counted by one worker, read by the control thread: plain adds on relaxed atomics. */
+enum sl_endpoint_stat {
+    SL_ENDPOINT_REQUESTS,
+    SL_ENDPOINT_FAILURES, /* gateway errors: refused, reset, timeout, 502, 503, 504 */
+    SL_ENDPOINT_CONNECTS,
+    SL_ENDPOINT_EJECTIONS,
+    SL_ENDPOINT_STATS_N,
+};
+
+/* What one worker keeps of an endpoint. */
+struct sl_endpoint_cell {
+    _Alignas(64) void *idle_head; /* the worker's idle connections, newest first; proxy/l7's own */
+    uint32_t idle_n;
+    bool named; /* by the set that is current on this worker: connections may be kept for later */
+    _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
+};
+
+struct sl_endpoint {
+    char pod_uid[37]; /* identity is all three; "" where discovery knows no pod */
+    struct sl_address address;
+    char pod_name[254];             /* for people; "" where unknown */
+    struct sl_endpoint_cell *cells; /* one a worker, allocated with the endpoint */
+    uint32_t cells_n;
+    uint32_t refs_n; /* control thread */
+    uint32_t id;     /* counts up from 1 over all pools; for logs and labels */
+
+    _Alignas(64) _Atomic uint32_t in_flight_n; /* requests on all workers */
+    _Atomic uint32_t in_flight_max_n;          /* 0: no cap */
+    _Atomic enum sl_health health;
+    _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
+
+    _Atomic uint64_t steer_until_ms; /* asked for by Retry-After: not ejected, but avoided */
+
+    /* Passive health, written by proxy/upstream/outlier.c alone; the first line is the hot one. */
+    _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */
+    _Atomic uint64_t window;          /* packed: which 10 s, its requests, its failures */
+    _Atomic uint32_t failures_in_row_n;
+    _Atomic uint32_t ejections_in_row_n; /* > 0: the next pick after an ejection is a trial */
+    _Atomic uint64_t ejected_at_ms;      /* the last ejection: what began before proves nothing */
+    _Atomic bool on_trial;               /* a trial has begun since then */
+    _Atomic bool ejected_refused;        /* nobody listened: a probe that succeeds ends it */
+};
+
+struct sl_member {
+    struct sl_endpoint *endpoint;
+    uint16_t weight; /* 0: running requests finish, none is added */
+    bool draining;   /* serving and terminating */
+};
+
+/* Of one worker, for one set; a line of its own, for pins move with every exchange. */
+struct sl_set_cell {
+    _Alignas(64) struct sl_published_cell published;
+    struct sl_balancer *balancer; /* state_bytes of the table, attached when the worker takes it */
+};
+
+struct sl_endpoint_set {
+    struct sl_published published;
+    struct sl_pool *pool;            /* outlives its sets; NULL where a test has none */
+    const struct sl_member *members; /* sorted by identity, none twice */
+    size_t members_n;
+    struct sl_balancer_table *table; /* immutable once built */
+    uint32_t cells_n;
+    struct sl_set_cell *cells; /* one a worker */
+};
+
+/* How far a pick may lower its standards. The pool asks in this order and counts each descent. */
+enum sl_tier {
+    SL_TIER_READY,    /* ready, no failed probe, not ejected, not asking to be left alone */
+    SL_TIER_DRAINING, /* the same, or draining, or asking to be left alone */
+    SL_TIER_ANY,      /* whatever discovery still names: better a doubtful endpoint than none */
+    SL_TIERS_N,
+};
+
+/* Whether a new request may go to m now: the only place that knows, so that no policy tests
+ * health itself. Relaxed loads: each fact stands alone, and one that is a few nanoseconds old is
+ * no worse than the packet that brought it. A cap holds in every tier; O(1). */
+static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
+                                        uint64_t now_ms)
+{
+    const struct sl_endpoint *ep = m->endpoint;
+    uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
+
+    if (max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n) {
+        return false;
+    }
+    if (tier == SL_TIER_ANY) {
+        return true;
+    }
+    if (tier == SL_TIER_READY &&
+        (m->draining || atomic_load_explicit(&ep->steer_until_ms, memory_order_relaxed) > now_ms))
+    {
+        return false;
+    }
+    return atomic_load_explicit(&ep->health, memory_order_relaxed) != SL_HEALTH_DOWN &&
+           atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed) <= now_ms;
+}
+
+/* Adds to a cell that only the calling worker writes: no locked instruction. */
+static inline void sl_endpoint_count(struct sl_endpoint *ep, uint32_t worker_idx,
+                                     enum sl_endpoint_stat stat)
+{
+    _Atomic uint64_t *v = &ep->cells[worker_idx].stats[stat];
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+#endif
