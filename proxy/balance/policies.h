@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policies: one line for each file of this folder; registry.c has the matching rows.
+ */
+#ifndef SL_BALANCE_POLICIES_H
+#define SL_BALANCE_POLICIES_H
+
+#include <sluiced/balancer.h>
+
+extern const struct sl_balancer_ops sl_least_request_ops;
+extern const struct sl_balancer_ops sl_round_robin_ops;
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fetch: libcurl's multi interface on sl_io and sl_timer.
+ *
+ * libcurl refuses to add or remove a handle from inside its own callbacks, and a caller of ours
+ * does not know whether it is inside one. So both wait for the end of the turn: a start links the
+ * fetch into pending, an end into dead, and one task does what they ask.
+ */
+#include "fetch.h"
+
+#include "fetch_internal.h"
+#include "loop.h"
+
+#include "proxy/base/alloc.h"
+#include "proxy/base/list.h"
+
+#include <curl/curl.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#define FETCHER_MAGIC 0x66636872U
+#define HEAD_MAX_BYTES 65536
+
+struct sl_fetcher {
+    uint32_t magic;
+    struct sl_loop *loop;
+    CURLM *multi;
+    struct sl_timer timer;
+    struct sl_task task;
+    struct sl_list pending;
+    struct sl_list active;
+    struct sl_list dead;
+};
+
+/* What libcurl asked us to watch. */
+struct sock {
+    struct sl_io io;
+    struct sl_fetcher *fetcher;
+    curl_socket_t fd;
+};
+
+static struct sl_fetch *fetch_of(struct sl_list *link)
+{
+    return sl_container_of(link, struct sl_fetch, link);
+}
+
+static int code_of(CURLcode rc)
+{
+    switch ((int)rc) {
+    case CURLE_OK:
+        return SL_OK;
+    case CURLE_OUT_OF_MEMORY:
+        return SL_ENOMEM;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+        return SL_EREFUSED;
+    case CURLE_OPERATION_TIMEDOUT:
+        return SL_ETIMEOUT;
+    case CURLE_PARTIAL_FILE:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_GOT_NOTHING:
+        return SL_ERESET;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+        return SL_ETLS;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_BAD_CONTENT_ENCODING:
+        return SL_EPROTO;
+    case CURLE_WRITE_ERROR: /* on_head refused; a cancelled fetch asks nobody */
+        return SL_ELIMIT;
+    default:
+        return SL_EIO;
+    }
+}
+
+/* From here on nobody hears of it; the task frees it. */
+static void bury(struct sl_fetch *f)
+{
+    f->ended = true;
+    sl_timer_stop(&f->idle_timer);
+    sl_list_unlink(&f->link);
+    sl_list_push_back(&f->fetcher->dead, &f->link);
+    sl_task_post(f->fetcher->loop, &f->fetcher->task);
+}
+
+static void end(struct sl_fetch *f, int code, const char *error)
+{
+    struct sl_fetch_result result = {.code = code, .status = f->status};
+    curl_off_t retry_after_s = 0;
+
+    if (f->ended) {
+        return;
+    }
+    if (curl_easy_getinfo(f->easy, CURLINFO_RETRY_AFTER, &retry_after_s) == CURLE_OK &&
+        retry_after_s > 0)
+    {
+        result.retry_after_s = retry_after_s < UINT32_MAX ? (uint32_t)retry_after_s : UINT32_MAX;
+    }
+    if (code != SL_OK) {
+        (void)snprintf(result.error, sizeof(result.error), "%.*s", (int)sizeof(result.error) - 1,
+                       error); /* cut on purpose */
+    }
+    bury(f);
+    f->ops->on_done(f->arg, &result);
+}
+
+/* Tells of all transfers that libcurl is done with. */
+static void collect(struct sl_fetcher *fr)
+{
+    const CURLMsg *m;
+    int left_n;
+
+    while ((m = curl_multi_info_read(fr->multi, &left_n)) != NULL) {
+        struct sl_fetch *f = NULL;
+
+        if (m->msg != CURLMSG_DONE ||
+            curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &f) != CURLE_OK || f == NULL)
+        {
+            continue;
+        }
+        SL_ASSERT(f->magic == FETCH_MAGIC, "fetch %p", (void *)f);
+        CURLcode rc = m->data.result;
+        end(f, code_of(rc), f->error[0] != '\0' ? f->error : curl_easy_strerror(rc));
+    }
+}
+
+static void act(struct sl_fetcher *fr, curl_socket_t fd, int events)
+{
+    int running_n;
+
+    /* What goes wrong with one transfer comes as its message; no other failure is left here. */
+    (void)curl_multi_socket_action(fr->multi, fd, events, &running_n);
+    collect(fr);
+}
+
+static void on_ready(struct sl_io *io, int events)
+{
+    const struct sock *s = sl_container_of(io, struct sock, io);
+
+    act(s->fetcher, s->fd,
+        ((events & SL_READABLE) != 0 ? CURL_CSELECT_IN : 0) |
+            ((events & SL_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0));
+}
+
+static void on_multi_timer(struct sl_timer *t)
+{
+    act(sl_container_of(t, struct sl_fetcher, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int set_multi_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct sl_fetcher *fr = arg;
+    (void)multi;
+
+    if (timeout_ms < 0) {
+        sl_timer_stop(&fr->timer);
+    } else {
+        sl_timer_start(&fr->timer, (uint64_t)timeout_ms, 0);
+    }
+    return 0;
+}
+
+static void forget_socket(struct sl_fetcher *fr, struct sock *s)
+{
+    (void)curl_multi_assign(fr->multi, s->fd, NULL); /* an unknown fd has nothing assigned */
+    sl_io_stop(&s->io);
+    sl_loop_defer_free(fr->loop, s); /* maybe inside its own on_ready */
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
+{
+    struct sl_fetcher *fr = arg;
+    struct sock *s = assigned;
+
+    if (what == CURL_POLL_REMOVE) {
+        if (s != NULL) {
+            forget_socket(fr, s);
+        }
+        return 0;
+    }
+    if (s == NULL) {
+        s = sl_alloc(sizeof(*s));
+        if (s == NULL) {
+            struct sl_fetch *f = NULL;
+
+            /* A failure returned here would kill the whole multi handle, so end this one only. */
+            if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &f) == CURLE_OK && f != NULL) {
+                f->broken = true;
+                sl_task_post(fr->loop, &fr->task);
+            }
+            return 0;
+        }
+        s->fetcher = fr;
+        s->fd = fd;
+        sl_io_init(&s->io, fr->loop, fd, on_ready);
+        (void)curl_multi_assign(fr->multi, fd, s); /* fd is libcurl's own: it knows it */
+    }
+    sl_io_want_read(&s->io, (what & CURL_POLL_IN) != 0);
+    sl_io_want_write(&s->io, (what & CURL_POLL_OUT) != 0);
+    return 0;
+}
+
+static void touch(struct sl_fetch *f)
+{
+    f->last_byte_ms = sl_loop_now_ms(f->fetcher->loop);
+}
+
+static void learn_status(struct sl_fetch *f)
+{
+    long status = 0;
+
+    if (f->status == 0 && curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK &&
+        status >= 200)
+    {
+        f->status = (uint16_t)status;
+    }
+}
+
+/* One line of the head. libcurl's way to say stop is a count that differs from what was given. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl has the type of it */
+static size_t on_head(char *data, size_t item_bytes, size_t n, void *arg)
+{
+    struct sl_fetch *f = arg;
+    size_t len = item_bytes * n;
+    bool knew_status = f->status != 0;
+
+    if (f->ended) {
+        return 0;
+    }
+    touch(f);
+    f->head_bytes += len;
+    if (f->head_bytes > HEAD_MAX_BYTES) {
+        return 0;
+    }
+    if (len > 0 && (data[0] == '\r' || data[0] == '\n')) {
+        learn_status(f); /* stays 0 after a 1xx: another head follows */
+        if (!knew_status && f->status != 0 && f->ops->on_head != NULL) {
+            f->ops->on_head(f->arg, f->status);
+        }
+    }
+    return f->ended ? 0 : len;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): likewise */
+static size_t on_body(char *data, size_t item_bytes, size_t n, void *arg)
+{
+    struct sl_fetch *f = arg;
+    size_t len = item_bytes * n;
+
+    if (f->ended) {
+        return 0;
+    }
+    touch(f);
+    learn_status(f);
+    if (f->ops->on_data != NULL && len > 0) {
+        f->ops->on_data(f->arg, f->status, (struct sl_slice){data, len});
+    }
+    return f->ended ? 0 : len;
+}
+
+static void on_idle_timer(struct sl_timer *t)
+{
+    struct sl_fetch *f = sl_container_of(t, struct sl_fetch, idle_timer);
+    SL_ASSERT(f->magic == FETCH_MAGIC, "fetch %p", (void *)f);
+    uint64_t now_ms = sl_loop_now_ms(f->fetcher->loop);
+    uint64_t idle_ms = now_ms > f->last_byte_ms ? now_ms - f->last_byte_ms : 0;
+
+    if (idle_ms < f->idle_timeout_ms) {
+        sl_timer_start(t, f->idle_timeout_ms - idle_ms, 0);
+        return;
+    }
+    char error[64];
+    (void)snprintf(error, sizeof(error), "no byte for %ju ms", (uintmax_t)idle_ms); /* fits */
+    end(f, SL_ETIMEOUT, error);
+}
+
+static void fetch_free(struct sl_fetch *f)
+{
+    if (f->easy != NULL) {
+        if (f->added) {
+            (void)curl_multi_remove_handle(f->fetcher->multi, f->easy); /* never inside libcurl */
+        }
+        curl_easy_cleanup(f->easy);
+    }
+    for (const struct curl_slist *h = f->headers; h != NULL; h = h->next) {
+        explicit_bzero(h->data, strlen(h->data)); /* one of them may be a token */
+    }
+    curl_slist_free_all(f->headers);
+    for (size_t i = 0; i < PEMS_N; i++) {
+        if (f->pems[i].ptr != NULL) {
+            explicit_bzero(f->pems[i].ptr, f->pems[i].len);
+            sl_free(f->pems[i].ptr);
+        }
+    }
+    f->magic = 0;
+    sl_free(f);
+}
+
+/* End of a turn: what callbacks asked for and libcurl would not have allowed them. */
+static void on_task(struct sl_task *t)
+{
+    struct sl_fetcher *fr = sl_container_of(t, struct sl_fetcher, task);
+    SL_ASSERT(fr->magic == FETCHER_MAGIC, "fetcher %p", (void *)fr);
+
+    for (struct sl_list *l = fr->active.next, *next; l != &fr->active; l = next) {
+        next = l->next;
+        if (fetch_of(l)->broken) {
+            end(fetch_of(l), SL_ENOMEM, "out of memory");
+            next = fr->active.next; /* its callback may have ended others */
+        }
+    }
+    while (!sl_list_empty(&fr->dead)) {
+        struct sl_fetch *f = fetch_of(fr->dead.next);
+
+        sl_list_unlink(&f->link);
+        fetch_free(f);
+    }
+    while (!sl_list_empty(&fr->pending)) {
+        struct sl_fetch *f = fetch_of(fr->pending.next);
+
+        sl_list_unlink(&f->link);
+        sl_list_push_back(&fr->active, &f->link);
+        touch(f);
+        if (f->idle_timeout_ms > 0) {
+            sl_timer_start(&f->idle_timer, f->idle_timeout_ms, 0);
+        }
+        f->added = curl_multi_add_handle(fr->multi, f->easy) == CURLM_OK;
+        if (!f->added) {
+            end(f, SL_ENOMEM, "out of memory");
+        }
+    }
+}
+
+int sl_fetcher_new(struct sl_loop *loop, struct sl_fetcher **out)
+{
+    struct sl_fetcher *fr = sl_alloc(sizeof(*fr));
+
+    if (fr == NULL) {
+        return SL_ENOMEM;
+    }
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        goto fail_fetcher;
+    }
+    fr->multi = curl_multi_init();
+    if (fr->multi == NULL) {
+        goto fail_global;
+    }
+    fr->magic = FETCHER_MAGIC;
+    fr->loop = loop;
+    sl_list_init(&fr->pending);
+    sl_list_init(&fr->active);
+    sl_list_init(&fr->dead);
+    sl_timer_init(&fr->timer, loop, on_multi_timer);
+    sl_task_init(&fr->task, on_task);
+    /* None of these can fail on a fresh handle. */
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETDATA, fr);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERDATA, fr);
+    *out = fr;
+    return SL_OK;
+fail_global:
+    curl_global_cleanup();
+fail_fetcher:
+    sl_free(fr);
+    return SL_ENOMEM;
+}
+
+void sl_fetcher_free(struct sl_fetcher *fr)
+{
+    struct sl_list *const lists[] = {&fr->pending, &fr->active, &fr->dead};
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(lists); i++) {
+        while (!sl_list_empty(lists[i])) {
+            struct sl_fetch *f = fetch_of(lists[i]->next);
+
+            sl_timer_stop(&f->idle_timer);
+            sl_list_unlink(&f->link);
+            fetch_free(f);
+        }
+    }
+    (void)curl_multi_cleanup(fr->multi); /* closes what it kept open, through watch_socket */
+    sl_timer_stop(&fr->timer);
+    sl_task_cancel(&fr->task);
+    curl_global_cleanup();
+    fr->magic = 0;
+    sl_free(fr);
+}
+
+int sl_fetch_start(struct sl_fetcher *fr, const struct sl_fetch_request *request,
+                   const struct sl_fetch_ops *ops, void *arg, struct sl_fetch **out)
+{
+    struct sl_fetch *f = sl_alloc(sizeof(*f));
+
+    if (f == NULL) {
+        return SL_ENOMEM;
+    }
+    f->magic = FETCH_MAGIC;
+    f->fetcher = fr;
+    f->ops = ops;
+    f->arg = arg;
+    f->idle_timeout_ms = request->idle_timeout_ms;
+    sl_timer_init(&f->idle_timer, fr->loop, on_idle_timer);
+    f->easy = curl_easy_init();
+    CURLcode rc = f->easy != NULL ? sl_fetch_setup(f, request) : CURLE_OUT_OF_MEMORY;
+    /* None of these can fail on a handle that is. */
+    (void)curl_easy_setopt(f->easy, CURLOPT_HEADERFUNCTION, on_head);
+    (void)curl_easy_setopt(f->easy, CURLOPT_HEADERDATA, f);
+    (void)curl_easy_setopt(f->easy, CURLOPT_WRITEFUNCTION, on_body);
+    (void)curl_easy_setopt(f->easy, CURLOPT_WRITEDATA, f);
+    if (rc != CURLE_OK) {
+        fetch_free(f);
+        return rc == CURLE_OUT_OF_MEMORY ? SL_ENOMEM : SL_EIO;
+    }
+    sl_list_push_back(&fr->pending, &f->link);
+    sl_task_post(fr->loop, &fr->task);
+    *out = f;
+    return SL_OK;
+}
+
+void sl_fetch_cancel(struct sl_fetch *fetch)
+{
+    SL_ASSERT(fetch->magic == FETCH_MAGIC, "fetch %p", (void *)fetch);
+    if (!fetch->ended) {
+        bury(fetch);
+    }
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "endpoint.h"
+
+#include <sluiced/err.h>
+
+#include "proxy/base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int compare(const struct sl_address *a, const char *a_uid, const struct sl_address *b,
+                   const char *b_uid)
+{
+    if (a->is_unix != b->is_unix) {
+        return a->is_unix ? 1 : -1;
+    }
+    int order = strcmp(a->host, b->host);
+    if (order != 0) {
+        return order;
+    }
+    return a->port != b->port ? (int)a->port - (int)b->port : strcmp(a_uid, b_uid);
+}
+
+int sl_found_compare(const struct sl_found *a, const struct sl_found *b)
+{
+    return compare(&a->address, a->pod_uid, &b->address, b->pod_uid);
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    return sl_found_compare(*(const struct sl_found *const *)a, *(const struct sl_found *const *)b);
+}
+
+static struct sl_endpoint *endpoint_new(const struct sl_endpoint_table *t,
+                                        const struct sl_found *found)
+{
+    struct sl_endpoint *ep =
+        sl_alloc_aligned(64, sizeof(*ep) + t->workers_n * sizeof(ep->cells[0]));
+
+    if (ep == NULL) {
+        return NULL;
+    }
+    memcpy(ep->pod_uid, found->pod_uid, sizeof(ep->pod_uid));
+    memcpy(ep->pod_name, found->pod_name, sizeof(ep->pod_name));
+    ep->address = found->address;
+    ep->id = ++t->ids->last;
+    ep->cells = (struct sl_endpoint_cell *)(void *)(ep + 1);
+    ep->cells_n = t->workers_n;
+    return ep;
+}
+
+static void endpoint_free(struct sl_endpoint *ep)
+{
+    SL_ASSERT(ep->refs_n == 0 && atomic_load(&ep->in_flight_n) == 0,
+              "endpoint %u: %u references, %u requests", ep->id, ep->refs_n,
+              atomic_load(&ep->in_flight_n));
+    sl_free(ep);
+}
+
+void sl_endpoint_table_init(struct sl_endpoint_table *t, uint32_t workers_n,
+                            struct sl_endpoint_ids *ids)
+{
+    *t = (struct sl_endpoint_table){.workers_n = workers_n, .ids = ids};
+}
+
+void sl_endpoint_table_fini(struct sl_endpoint_table *t)
+{
+    SL_ASSERT(t->n == 0, "%zu endpoints are still referred to", t->n);
+    sl_free((void *)t->items);
+    t->items = NULL;
+}
+
+struct merge {
+    const struct sl_endpoint_table *table;
+    size_t table_idx;
+    struct sl_endpoint **items; /* of the table to be */
+    size_t n;
+};
+
+static void keep_next(struct merge *m)
+{
+    m->items[m->n++] = m->table->items[m->table_idx++];
+}
+
+/* The endpoint of found, which sorts behind all found before, with one more reference. */
+static struct sl_endpoint *find_or_make(struct merge *m, const struct sl_found *found)
+{
+    struct sl_endpoint *ep = NULL;
+    int order = -1;
+
+    while (m->table_idx < m->table->n && order < 0) {
+        ep = m->table->items[m->table_idx];
+        order = compare(&ep->address, ep->pod_uid, &found->address, found->pod_uid);
+        if (order < 0) {
+            keep_next(m);
+        }
+    }
+    if (order == 0) {
+        m->table_idx++;
+    } else {
+        ep = endpoint_new(m->table, found);
+    }
+    if (ep != NULL) {
+        ep->refs_n++;
+        m->items[m->n++] = ep;
+    }
+    return ep;
+}
+
+int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
+                            struct sl_member *members, size_t *members_n)
+{
+    if (snapshot->n > SL_MEMBERS_MAX_N) {
+        return SL_ELIMIT;
+    }
+    const struct sl_found **found =
+        (const struct sl_found **)sl_alloc_array(snapshot->n, sizeof(*found));
+    struct merge m = {.table = t};
+    m.items = (struct sl_endpoint **)sl_alloc_array(t->n + snapshot->n, sizeof(*m.items));
+    size_t n = 0;
+
+    if (found == NULL || m.items == NULL) {
+        goto fail;
+    }
+    for (size_t i = 0; i < snapshot->n; i++) {
+        found[i] = &snapshot->items[i];
+    }
+    qsort((void *)found, snapshot->n, sizeof(*found), compare_items);
+    for (size_t i = 0; i < snapshot->n; i++) {
+        if (i > 0 && sl_found_compare(found[i - 1], found[i]) == 0) {
+            continue;
+        }
+        struct sl_endpoint *ep = find_or_make(&m, found[i]);
+        if (ep == NULL) {
+            goto fail;
+        }
+        members[n++] = (struct sl_member){ep, found[i]->weight, found[i]->draining};
+    }
+    while (m.table_idx < t->n) {
+        keep_next(&m);
+    }
+    sl_free((void *)found);
+    sl_free((void *)t->items);
+    t->items = m.items;
+    t->n = m.n;
+    *members_n = n;
+    return SL_OK;
+fail:
+    for (size_t i = 0; i < n; i++) {
+        if (--members[i].endpoint->refs_n == 0) { /* made here: all in the table have one */
+            endpoint_free(members[i].endpoint);
+        }
+    }
+    sl_free((void *)m.items);
+    sl_free((void *)found);
+    return SL_ENOMEM;
+}
+
+void sl_endpoint_table_release(struct sl_endpoint_table *t, const struct sl_member *members,
+                               size_t members_n)
+{
+    size_t kept_n = 0;
+
+    for (size_t i = 0; i < members_n; i++) {
+        members[i].endpoint->refs_n--;
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->items[i]->refs_n > 0) {
+            t->items[kept_n++] = t->items[i];
+        } else {
+            endpoint_free(t->items[i]);
+        }
+    }
+    t->n = kept_n;
+}
+
+struct sl_endpoint *sl_endpoint_ref(struct sl_endpoint *ep)
+{
+    ep->refs_n++;
+    return ep;
+}
+
+void sl_endpoint_unref(struct sl_endpoint_table *t, struct sl_endpoint **ep)
+{
+    const struct sl_member member = {.endpoint = *ep};
+
+    *ep = NULL;
+    if (member.endpoint->refs_n > 1) {
+        member.endpoint->refs_n--;
+    } else {
+        sl_endpoint_table_release(t, &member, 1);
+    }
+}
+
+uint64_t sl_endpoint_stat(const struct sl_endpoint *ep, enum sl_endpoint_stat stat)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < ep->cells_n; i++) {
+        total += atomic_load_explicit(&ep->cells[i].stats[stat], memory_order_relaxed);
+    }
+    return total;
+}

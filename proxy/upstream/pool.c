@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool.h"
+
+#include "proxy/base/alloc.h"
+
+#define REFUSED_MAX_N 4 /* trials lost to other workers in one pick; more is no coincidence */
+
+/* A set and its members in one allocation. */
+struct built {
+    struct sl_endpoint_set set;
+    struct sl_member members[];
+};
+
+int sl_pool_new(const char *name, uint32_t workers_n, struct sl_endpoint_ids *ids,
+                sl_published_done_fn on_set_done, struct sl_pool **out)
+{
+    struct sl_pool *pool = sl_alloc_aligned(64, sizeof(*pool));
+
+    if (pool == NULL) {
+        return SL_ENOMEM;
+    }
+    pool->workers_n = workers_n;
+    pool->on_set_done = on_set_done;
+    sl_endpoint_table_init(&pool->endpoints, workers_n, ids);
+    pool->name = sl_strdup(name);
+    pool->cells = sl_alloc_aligned(64, workers_n * sizeof(pool->cells[0]));
+    if (pool->name == NULL || pool->cells == NULL ||
+        sl_retry_budget_init(&pool->retries, workers_n) != SL_OK)
+    {
+        sl_pool_free(pool);
+        return SL_ENOMEM;
+    }
+    *out = pool;
+    return SL_OK;
+}
+
+void sl_pool_free(struct sl_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    SL_ASSERT(pool->sets_n == 0, "pool %s: %u sets are left", pool->name, pool->sets_n);
+    sl_endpoint_table_fini(&pool->endpoints);
+    sl_retry_budget_fini(&pool->retries);
+    sl_free(pool->cells);
+    sl_free(pool->name);
+    sl_free(pool);
+}
+
+static int alloc_cells(struct sl_endpoint_set *set, uint32_t workers_n)
+{
+    set->cells = sl_alloc_aligned(64, workers_n * sizeof(set->cells[0]));
+    if (set->cells == NULL) {
+        return SL_ENOMEM;
+    }
+    set->cells_n = workers_n;
+    for (uint32_t i = 0; i < workers_n; i++) {
+        set->cells[i].balancer = sl_alloc_aligned(64, set->table->state_bytes);
+        if (set->cells[i].balancer == NULL) {
+            return SL_ENOMEM; /* what is there already goes with the set */
+        }
+    }
+    return SL_OK;
+}
+
+int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
+                      const struct sl_pool_config *conf, struct sl_endpoint_set **out,
+                      struct sl_error *err)
+{
+    const struct sl_balancer_ops *ops = NULL;
+    struct sl_balancer_table *table = NULL;
+    struct built *b = NULL;
+    int rc = sl_balancer_get(conf->balance, &conf->pos, &ops, err);
+
+    if (rc != SL_OK) {
+        return rc;
+    }
+    b = sl_alloc_flex(sizeof(*b), snapshot->n, sizeof(b->members[0]));
+    rc = b == NULL
+             ? SL_ENOMEM
+             : sl_endpoint_table_match(&pool->endpoints, snapshot, b->members, &b->set.members_n);
+    if (rc != SL_OK) {
+        sl_free(b);
+        return sl_error_set(err, rc, NULL, "pool %s: no room for %zu endpoints", pool->name,
+                            snapshot->n);
+    }
+    b->set.pool = pool;
+    b->set.members = b->members;
+    sl_published_init(&b->set.published, pool->workers_n, pool->on_set_done);
+    pool->sets_n++;
+    rc = ops->build(&b->set, conf, &table, err);
+    if (rc != SL_OK) {
+        goto free_set;
+    }
+    b->set.table = table;
+    rc = alloc_cells(&b->set, pool->workers_n);
+    if (rc != SL_OK) {
+        (void)sl_error_set(err, rc, NULL, "pool %s: no memory for %u workers", pool->name,
+                           pool->workers_n); /* gives back rc */
+        goto free_set;
+    }
+    *out = &b->set;
+    return SL_OK;
+free_set:
+    sl_pool_free_set(&b->set);
+    return rc;
+}
+
+void sl_pool_free_set(struct sl_endpoint_set *set)
+{
+    struct sl_pool *pool = set->pool;
+
+    for (uint32_t i = 0; i < set->cells_n; i++) {
+        sl_free(set->cells[i].balancer);
+    }
+    sl_free(set->cells);
+    if (set->table != NULL) {
+        set->table->ops->table_free(set->table);
+    }
+    sl_endpoint_table_release(&pool->endpoints, set->members, set->members_n);
+    if (pool->newest == set) {
+        pool->newest = NULL;
+    }
+    pool->sets_n--;
+    sl_free(sl_container_of(set, struct built, set));
+}
+
+/* ---- What follows runs on workers. */
+
+static void count(struct sl_pool_cell *cell, enum sl_pool_stat stat)
+{
+    _Atomic uint64_t *v = &cell->stats[stat]; /* this worker's alone: no locked instruction */
+    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+static void mark(const struct sl_endpoint_set *set, uint32_t worker_idx, bool named)
+{
+    for (size_t i = 0; i < set->members_n; i++) {
+        set->members[i].endpoint->cells[worker_idx].named = named;
+    }
+}
+
+void sl_pool_take_set(struct sl_pool *pool, uint32_t worker_idx, struct sl_endpoint_set *set,
+                      struct sl_rng *rng, sl_pool_gone_fn on_gone, void *arg)
+{
+    struct sl_pool_cell *cell = &pool->cells[worker_idx];
+    struct sl_endpoint_set *before = cell->set;
+
+    cell->set = set;
+    cell->rng = rng;
+    if (before != NULL) {
+        mark(before, worker_idx, false);
+    }
+    if (set != NULL) {
+        struct sl_set_cell *sc = &set->cells[worker_idx];
+        set->table->ops->attach(sc->balancer, set->table, rng);
+        sl_published_take(&sc->published);
+        mark(set, worker_idx, true);
+    }
+    if (before == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < before->members_n && on_gone != NULL; i++) {
+        struct sl_endpoint *ep = before->members[i].endpoint;
+        if (!sl_endpoint_is_named(ep, worker_idx)) {
+            on_gone(ep, worker_idx, arg);
+        }
+    }
+    sl_published_retire(&before->published, &before->cells[worker_idx].published);
+}
+
+struct sl_endpoint_set *sl_pool_pin(struct sl_pool *pool, uint32_t worker_idx)
+{
+    struct sl_endpoint_set *set = pool->cells[worker_idx].set;
+
+    if (set != NULL) {
+        sl_published_pin(&set->cells[worker_idx].published);
+    }
+    return set;
+}
+
+void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx)
+{
+    sl_published_unpin(&set->published, &set->cells[worker_idx].published);
+}
+
+/* Picks until an endpoint that is not out is found, or one whose trial this request becomes. */
+static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
+                                        enum sl_tier tier)
+{
+    const struct sl_endpoint *tried[SL_TRIED_MAX_N + REFUSED_MAX_N];
+    struct sl_pick ctx = *asked;
+
+    ctx.tier = tier;
+    for (int refused_n = 0;; refused_n++) {
+        struct sl_endpoint *ep = b->ops->pick(b, &ctx);
+        if (ep == NULL || tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
+            return ep;
+        }
+        if (refused_n == REFUSED_MAX_N) {
+            return NULL;
+        }
+        if (refused_n == 0) {
+            for (size_t i = 0; i < ctx.tried_n; i++) {
+                tried[i] = ctx.tried[i];
+            }
+            ctx.tried = tried;
+        }
+        tried[ctx.tried_n++] = ep;
+    }
+}
+
+struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
+                                 const struct sl_pick *ctx, enum sl_tier *tier_used)
+{
+    static const enum sl_pool_stat descents[] = {
+        [SL_TIER_DRAINING] = SL_POOL_PICKS_DRAINING,
+        [SL_TIER_ANY] = SL_POOL_PICKS_ANY,
+    };
+    struct sl_balancer *b = set->cells[worker_idx].balancer;
+    struct sl_pool_cell *cell = &set->pool->cells[worker_idx];
+    struct sl_endpoint *ep = NULL;
+    enum sl_tier tier = SL_TIER_READY;
+
+    SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
+    for (; tier < SL_TIERS_N; tier++) {
+        ep = pick_in_tier(b, ctx, tier);
+        if (ep != NULL) {
+            break;
+        }
+    }
+    if (ep == NULL) {
+        count(cell, SL_POOL_NOBODY);
+        return NULL;
+    }
+    count(cell, SL_POOL_PICKS);
+    if (tier != SL_TIER_READY) {
+        count(cell, descents[tier]);
+    }
+    atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+    sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
+    if (b->ops->on_start != NULL) {
+        struct sl_pick picked = *ctx;
+        picked.tier = tier;
+        b->ops->on_start(b, ep, &picked);
+    }
+    *tier_used = tier;
+    return ep;
+}
+
+/* Rounded down: what may have begun before an ejection did, for sl_outlier. */
+static uint64_t began_ms(const struct sl_outcome *outcome, uint64_t now_ms)
+{
+    uint64_t lasted_ms = outcome->duration_us / 1000 + (outcome->duration_us % 1000 != 0);
+
+    return lasted_ms < now_ms ? now_ms - lasted_ms : 0;
+}
+
+void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_endpoint *ep,
+                  const struct sl_outcome *outcome, uint64_t now_ms)
+{
+    struct sl_balancer *b = set->cells[worker_idx].balancer;
+    struct sl_pool *pool = set->pool;
+    struct sl_pool_cell *cell = &pool->cells[worker_idx];
+    const struct sl_outlier_report report = {began_ms(outcome, now_ms), now_ms, cell->rng};
+    uint32_t before_n = atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+
+    SL_ASSERT(before_n > 0, "pool %s, endpoint %u: more requests ended than began", pool->name,
+              ep->id);
+    if (b->ops->on_done != NULL) {
+        b->ops->on_done(b, ep, outcome);
+    }
+    if (sl_outcome_is_failure(outcome)) {
+        sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_FAILURES);
+        count(cell, SL_POOL_FAILURES);
+    }
+    if (sl_outlier_on_outcome(&pool->outlier, set, ep, outcome, &report)) {
+        sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_EJECTIONS);
+        count(cell, SL_POOL_EJECTIONS);
+    }
+}
+
+void sl_pool_answered(struct sl_endpoint *ep, uint64_t began, uint64_t now_ms)
+{
+    sl_outlier_on_answer(ep, began, now_ms);
+}
+
+uint64_t sl_pool_stat(const struct sl_pool *pool, enum sl_pool_stat stat)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < pool->workers_n; i++) {
+        total += atomic_load_explicit(&pool->cells[i].stats[stat], memory_order_relaxed);
+    }
+    return total;
+}

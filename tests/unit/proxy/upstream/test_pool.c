@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy/base/alloc.h"
+#include "proxy/base/rng.h"
+#include "proxy/upstream/pool.h"
+#include "tests/unit/check.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    WORKERS_N = 2,
+    FOUND_MAX_N = 8,
+    NOW_MS = 100000
+};
+
+static const struct sl_pick plain = {.now_ms = NOW_MS};
+static const struct sl_outcome good = {.status = 200, .duration_us = 1500};
+static const struct sl_outcome refused = {.failed = true, .refused = true};
+
+/* The sets that came back, as the control thread would find them in its mailbox. */
+static _Atomic uint32_t released_n;
+static struct sl_endpoint_set *_Atomic released[1024];
+
+static void on_set_done(struct sl_published *p)
+{
+    uint32_t i = atomic_fetch_add(&released_n, 1);
+    atomic_store(&released[i], sl_container_of(p, struct sl_endpoint_set, published));
+}
+
+/* Frees what came back since the last call; returns how many that were. */
+static uint32_t free_released(void)
+{
+    static uint32_t freed_n;
+    uint32_t n = 0;
+
+    for (; freed_n < atomic_load(&released_n); n++) {
+        struct sl_endpoint_set *set = atomic_exchange(&released[freed_n], NULL);
+        if (set == NULL) { /* counted, and about to be written */
+            break;
+        }
+        sl_pool_free_set(set);
+        freed_n++;
+    }
+    return n;
+}
+
+struct fixture {
+    struct sl_endpoint_ids ids;
+    struct sl_pool *pool;
+    struct sl_pool_config conf;
+    struct sl_found found[FOUND_MAX_N];
+    struct sl_rng rng;
+    uint32_t gone[FOUND_MAX_N]; /* ids, as on_gone saw them */
+    size_t gone_n;
+};
+
+/* found[i] is 10.0.0.i, port 80. */
+static void fixture_init(struct fixture *f, const char *balance)
+{
+    memset(f, 0, sizeof(*f));
+    f->conf.balance = balance;
+    f->rng.state = 42;
+    for (unsigned i = 0; i < FOUND_MAX_N; i++) {
+        f->found[i] = (struct sl_found){.address.port = 80, .weight = 1};
+        (void)snprintf(f->found[i].address.host, sizeof(f->found[i].address.host), "10.0.0.%u",
+                       i); /* fits */
+    }
+    assert_int_equal(sl_pool_new("chat", WORKERS_N, &f->ids, on_set_done, &f->pool), SL_OK);
+}
+
+static struct sl_endpoint_set *build(struct fixture *f, size_t from, size_t n)
+{
+    const struct sl_snapshot snapshot = {.items = &f->found[from], .n = n};
+    struct sl_endpoint_set *set = NULL;
+    struct sl_error err = {0};
+    int rc = sl_pool_build_set(f->pool, &snapshot, &f->conf, &set, &err);
+
+    check(rc == SL_OK, "build_set: %d, %s", rc, err.message);
+    return set;
+}
+
+static void on_gone(struct sl_endpoint *ep, uint32_t worker_idx, void *arg)
+{
+    struct fixture *f = arg;
+
+    check(!sl_endpoint_is_named(ep, worker_idx), "endpoint %u is still named", ep->id);
+    f->gone[f->gone_n++] = ep->id;
+}
+
+static void take(struct fixture *f, struct sl_endpoint_set *set)
+{
+    for (uint32_t w = 0; w < WORKERS_N; w++) {
+        sl_pool_take_set(f->pool, w, set, &f->rng, w == 0 ? on_gone : NULL, f);
+    }
+}
+
+static void fixture_fini(struct fixture *f)
+{
+    take(f, NULL);
+    (void)free_released(); /* counted by the tests that care */
+    sl_pool_free(f->pool);
+}
+
+static void a_pool_without_a_set_is_not_synced(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    assert_null(sl_pool_pin(f.pool, 0));
+    fixture_fini(&f);
+}
+
+static void a_new_set_keeps_what_it_names_and_tells_who_is_gone(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    struct sl_endpoint_set *first = build(&f, 0, 3);
+    take(&f, first);
+    struct sl_endpoint *kept = first->members[2].endpoint;
+    assert_true(sl_endpoint_is_named(kept, 0));
+    assert_int_equal(f.gone_n, 0);
+
+    struct sl_endpoint_set *second = build(&f, 2, 2);
+    assert_ptr_equal(second->members[0].endpoint, kept);
+    take(&f, second);
+    assert_int_equal(f.gone_n, 2);
+    assert_int_equal(f.gone[0], 1);
+    assert_int_equal(f.gone[1], 2);
+    assert_true(sl_endpoint_is_named(kept, 0));
+    assert_true(sl_endpoint_is_named(kept, 1));
+    assert_int_equal(free_released(), 1);
+    assert_int_equal(f.pool->endpoints.n, 2);
+    fixture_fini(&f);
+}
+
+static void a_running_exchange_keeps_its_set_and_its_endpoint(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    take(&f, build(&f, 0, 1));
+    struct sl_endpoint_set *pinned = sl_pool_pin(f.pool, 1);
+    struct sl_endpoint *ep = sl_pool_pick(pinned, 1, &plain, &tier);
+    assert_int_equal(ep->in_flight_n, 1);
+
+    take(&f, build(&f, 1, 1));
+    assert_int_equal(free_released(), 0);
+    assert_false(sl_endpoint_is_named(ep, 1));
+    sl_pool_done(pinned, 1, ep, &good, NOW_MS + 2);
+    assert_int_equal(ep->in_flight_n, 0);
+    sl_pool_unpin(pinned, 1);
+    assert_int_equal(free_released(), 1);
+    assert_int_equal(f.pool->endpoints.n, 1);
+    fixture_fini(&f);
+}
+
+static void a_set_that_was_never_mailed_can_be_freed(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    f.pool->newest = build(&f, 0, 3);
+    sl_pool_free_set(f.pool->newest);
+    assert_null(f.pool->newest);
+    assert_int_equal(f.pool->endpoints.n, 0);
+    fixture_fini(&f);
+}
+
+/* One pick and its end on worker 0; the index of the member, -1 for none. */
+static int pick_once(struct fixture *f, const struct sl_pick *ctx, const struct sl_outcome *o,
+                     enum sl_tier *tier)
+{
+    struct sl_endpoint_set *set = sl_pool_pin(f->pool, 0);
+    struct sl_endpoint *ep = sl_pool_pick(set, 0, ctx, tier);
+    int idx = -1;
+
+    if (ep != NULL) {
+        for (idx = 0; set->members[idx].endpoint != ep;) {
+            idx++;
+        }
+        sl_pool_done(set, 0, ep, o, ctx->now_ms);
+    }
+    sl_pool_unpin(set, 0);
+    return idx;
+}
+
+static void standards_are_lowered_only_for_want_of_better_and_that_is_counted(void **state)
+{
+    enum sl_tier tier = SL_TIERS_N;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    f.found[1].draining = true;
+    struct sl_endpoint_set *set = build(&f, 0, 3);
+    take(&f, set);
+    set->members[2].endpoint->health = SL_HEALTH_DOWN;
+    assert_int_equal(pick_once(&f, &plain, &good, &tier), 0);
+    assert_int_equal(tier, SL_TIER_READY);
+
+    const struct sl_endpoint *tried[3] = {set->members[0].endpoint, set->members[1].endpoint,
+                                          set->members[2].endpoint};
+    struct sl_pick ctx = plain;
+    ctx.tried = tried;
+    ctx.tried_n = 1;
+    assert_int_equal(pick_once(&f, &ctx, &good, &tier), 1);
+    assert_int_equal(tier, SL_TIER_DRAINING);
+    ctx.tried_n = 2;
+    assert_int_equal(pick_once(&f, &ctx, &good, &tier), 2);
+    assert_int_equal(tier, SL_TIER_ANY);
+    ctx.tried_n = 3;
+    assert_int_equal(pick_once(&f, &ctx, &good, &tier), -1);
+
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS), 3);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS_DRAINING), 1);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS_ANY), 1);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 1);
+    fixture_fini(&f);
+}
+
+static void an_endpoint_that_refused_comes_back_by_one_trial(void **state)
+{
+    enum sl_tier tier;
+    struct sl_pick ctx = plain;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    struct sl_endpoint_set *set = build(&f, 0, 2);
+    take(&f, set);
+    int bad = pick_once(&f, &ctx, &refused, &tier);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_EJECTIONS), 1);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_FAILURES), 1);
+    assert_int_equal(sl_endpoint_stat(set->members[bad].endpoint, SL_ENDPOINT_EJECTIONS), 1);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(pick_once(&f, &ctx, &good, &tier), 1 - bad);
+    }
+    ctx.now_ms += 1000;
+    int trials_n = 0;
+    struct sl_endpoint *trial = NULL;
+    for (int i = 0; i < 10; i++) { /* all at once: none of them has ended */
+        struct sl_endpoint *ep = sl_pool_pick(set, 0, &ctx, &tier);
+        if (ep == set->members[bad].endpoint) {
+            trials_n++;
+            trial = ep;
+        } else {
+            sl_pool_done(set, 0, ep, &good, ctx.now_ms);
+        }
+    }
+    assert_int_equal(trials_n, 1);
+    sl_pool_answered(trial, ctx.now_ms, ctx.now_ms + 3);
+    int got_n[2] = {0};
+    for (int i = 0; i < 10; i++) {
+        got_n[pick_once(&f, &ctx, &good, &tier)]++;
+    }
+    assert_int_equal(got_n[bad], 5);
+    sl_pool_done(set, 0, trial, &good, ctx.now_ms + 4000);
+    fixture_fini(&f);
+}
+
+static void a_policy_that_does_not_exist_is_a_config_error(void **state)
+{
+    const struct sl_snapshot snapshot = {0};
+    struct sl_endpoint_set *set = NULL;
+    struct sl_error err = {0};
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "fastest");
+    assert_int_equal(sl_pool_build_set(f.pool, &snapshot, &f.conf, &set, &err), SL_ECONFIG);
+    assert_null(set);
+    assert_int_equal(f.pool->sets_n, 0);
+    fixture_fini(&f);
+}
+
+static void an_empty_set_is_synced_and_has_nobody(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    take(&f, build(&f, 0, 0));
+    assert_int_equal(pick_once(&f, &plain, &good, &tier), -1);
+    fixture_fini(&f);
+}
+
+static int allocs_left_n;
+
+static bool allow_alloc(size_t size_bytes)
+{
+    (void)size_bytes;
+    return allocs_left_n-- > 0;
+}
+
+static void building_survives_each_failed_allocation_and_workers_make_none(void **state)
+{
+    const char *const policies[] = {"round_robin", "least_request"};
+    (void)state;
+
+    for (size_t p = 0; p < SL_ARRAY_LEN(policies); p++) {
+        struct sl_endpoint_set *set = NULL;
+        struct sl_error err;
+        enum sl_tier tier;
+        struct fixture f;
+        int rc = SL_ENOMEM;
+        int allowed_n = 0;
+
+        fixture_init(&f, policies[p]);
+        const struct sl_snapshot snapshot = {.items = f.found, .n = 3};
+        sl_alloc_hook = allow_alloc;
+        for (; rc != SL_OK; allowed_n++) {
+            check(rc == SL_ENOMEM && set == NULL && f.pool->sets_n == 0 && f.pool->endpoints.n == 0,
+                  "%d allowed: %d", allowed_n - 1, rc);
+            allocs_left_n = allowed_n;
+            rc = sl_pool_build_set(f.pool, &snapshot, &f.conf, &set, &err);
+        }
+        check(allowed_n > 9, "%d allocations", allowed_n - 1);
+        allocs_left_n = 0;
+        take(&f, set);
+        check(pick_once(&f, &plain, &refused, &tier) >= 0, "nobody");
+        check(allocs_left_n == 0, "a worker asked for memory");
+        sl_alloc_hook = NULL;
+        fixture_fini(&f);
+    }
+}
+
+static void new_survives_each_failed_allocation(void **state)
+{
+    struct sl_endpoint_ids ids = {0};
+    struct sl_pool *pool = NULL;
+    int rc = SL_ENOMEM;
+    (void)state;
+
+    sl_alloc_hook = allow_alloc;
+    for (int allowed_n = 0; rc != SL_OK; allowed_n++) {
+        check(rc == SL_ENOMEM && pool == NULL, "%d allowed: %d", allowed_n - 1, rc);
+        allocs_left_n = allowed_n;
+        rc = sl_pool_new("chat", 2, &ids, on_set_done, &pool);
+    }
+    sl_alloc_hook = NULL;
+    sl_pool_free(pool);
+}
+
+/* A worker thread with a mailbox of one letter. */
+struct worker {
+    pthread_t thread;
+    struct sl_pool *pool;
+    uint32_t idx;
+    struct sl_endpoint_set *_Atomic letter;
+    _Atomic bool stop;
+    uint64_t picks_n;
+    uint64_t nobody_n;
+};
+
+/* Each round holds one exchange over a possible change of sets. */
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct sl_rng rng = {.state = w->idx};
+
+    while (!atomic_load(&w->stop) || atomic_load(&w->letter) != NULL) {
+        enum sl_tier tier;
+        struct sl_endpoint *ep = NULL;
+        struct sl_endpoint_set *set = sl_pool_pin(w->pool, w->idx);
+        if (set != NULL) {
+            ep = sl_pool_pick(set, w->idx, &plain, &tier);
+            w->picks_n++;
+            w->nobody_n += ep == NULL;
+        }
+        struct sl_endpoint_set *letter = atomic_exchange(&w->letter, NULL);
+        if (letter != NULL) {
+            sl_pool_take_set(w->pool, w->idx, letter, &rng, NULL, NULL);
+        }
+        if (set != NULL) {
+            if (ep != NULL) {
+                sl_pool_done(set, w->idx, ep, w->picks_n % 64 == 0 ? &refused : &good, NOW_MS);
+            }
+            sl_pool_unpin(set, w->idx);
+        }
+    }
+    sl_pool_take_set(w->pool, w->idx, NULL, &rng, NULL, NULL);
+    return NULL;
+}
+
+/* Says most under FLAVOUR=tsan and FLAVOUR=asan. */
+static void sets_come_and_go_under_running_workers(void **state)
+{
+    struct worker workers[WORKERS_N] = {0};
+    struct fixture f;
+    uint32_t freed_n = 0;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    for (uint32_t i = 0; i < WORKERS_N; i++) {
+        workers[i].pool = f.pool;
+        workers[i].idx = i;
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (size_t round = 0; round < 300; round++) {
+        struct sl_endpoint_set *set = build(&f, round % 5, 3);
+        for (uint32_t i = 0; i < WORKERS_N; i++) {
+            while (atomic_load(&workers[i].letter) != NULL) {
+                (void)sched_yield(); /* cannot fail on Linux */
+            }
+            atomic_store(&workers[i].letter, set);
+        }
+        freed_n += free_released();
+    }
+    for (uint32_t i = 0; i < WORKERS_N; i++) {
+        atomic_store(&workers[i].stop, true);
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        check(workers[i].picks_n > 0 && workers[i].nobody_n == 0, "worker %u: %ju of %ju", i,
+              (uintmax_t)workers[i].nobody_n, (uintmax_t)workers[i].picks_n);
+    }
+    freed_n += free_released();
+    assert_int_equal(freed_n, 300);
+    assert_int_equal(f.pool->sets_n, 0);
+    assert_int_equal(f.pool->endpoints.n, 0);
+    sl_pool_free(f.pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pool_without_a_set_is_not_synced),
+        cmocka_unit_test(a_new_set_keeps_what_it_names_and_tells_who_is_gone),
+        cmocka_unit_test(a_running_exchange_keeps_its_set_and_its_endpoint),
+        cmocka_unit_test(a_set_that_was_never_mailed_can_be_freed),
+        cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
+        cmocka_unit_test(an_endpoint_that_refused_comes_back_by_one_trial),
+        cmocka_unit_test(a_policy_that_does_not_exist_is_a_config_error),
+        cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
+        cmocka_unit_test(building_survives_each_failed_allocation_and_workers_make_none),
+        cmocka_unit_test(new_survives_each_failed_allocation),
+        cmocka_unit_test(sets_come_and_go_under_running_workers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
