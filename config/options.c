@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "options.h"
+
+#include <sluiced/config.h>
+
+#include "rows.h"
+#include "shapes.h"
+#include "validate.h"
+
+/* ---- drain, log, admin, kubernetes */
+
+static const struct sl_option drain_rows[] = {
+    {.name = "delay",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_config, drain.delay_ms),
+     .fallback = "5s",
+     .max = SL_HOUR_MS,
+     .help = "Told to end, readiness fails at once and connections are accepted this long still: "
+             "time for the cluster to notice."},
+    {.name = "timeout",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_config, drain.timeout_ms),
+     .fallback = "600s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .help = "What runs this long after the delay is cut. Give terminationGracePeriodSeconds more "
+             "than both."},
+};
+
+static const struct sl_word log_levels[] = {
+    {"debug", SL_LOG_DEBUG},
+    {"info", SL_LOG_INFO},
+    {"warn", SL_LOG_WARN},
+    {"error", SL_LOG_ERROR},
+    {NULL, 0},
+};
+
+static const struct sl_word log_formats[] = {
+    {"json", SL_LOG_JSON},
+    {"logfmt", SL_LOG_LOGFMT},
+    {NULL, 0},
+};
+
+static const struct sl_option log_rows[] = {
+    {.name = "level",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_config, log.level),
+     .words = log_levels,
+     .fallback = "info",
+     .help = "The least that is logged, on stderr."},
+    {.name = "format",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_config, log.format),
+     .words = log_formats,
+     .fallback = "json",
+     .help = "Of log and access log."},
+    {.name = "access",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_config, log.access),
+     .what = "off, stdout, stderr or an absolute path",
+     .check = sl_value_log_target,
+     .fallback = "stdout",
+     .help = "Where the access log goes: one line an exchange."},
+};
+
+static const struct sl_option admin_rows[] = {
+    {.name = "listen",
+     .type = SL_OPTION_ADDRESS,
+     SL_FIELD(sl_config, admin.listen),
+     .what = "an address to listen at, like 0.0.0.0:8080",
+     .help = "Status, metrics, reload and drain. It asks nobody who they are: keep it on loopback. "
+             "Absent: there is none."},
+    {.name = "probes",
+     .type = SL_OPTION_ADDRESS,
+     SL_FIELD(sl_config, admin.probes),
+     .what = "an address to listen at, like 0.0.0.0:8080",
+     .help = "Only /healthz, /readyz and /metrics, for kubelet and Prometheus. Absent: there is "
+             "none."},
+};
+
+static const struct sl_option kubernetes_rows[] = {
+    {.name = "kubeconfig",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_config, kubernetes.kubeconfig),
+     .what = "the path of a file",
+     .check_file = sl_file_check,
+     .help = "How to reach the API server from outside of a cluster. Absent: by the service "
+             "account of the pod."},
+    {.name = "context",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_config, kubernetes.context),
+     .what = "the name of a context",
+     .check = sl_value_not_empty,
+     .help = "Of the kubeconfig. Absent: its current one."},
+    {.name = "service_account",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_config, kubernetes.service_account),
+     .what = "the path of a directory",
+     .fallback = "/var/run/secrets/kubernetes.io/serviceaccount",
+     .help = "Directory with the token, ca.crt and namespace of a service account."},
+};
+
+/* ---- listeners */
+
+static const struct sl_word tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {NULL, 0}};
+
+static const struct sl_option listener_tls_rows[] = {
+    {.name = "cert",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, cert),
+     .required = true,
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Certificate of this side, and the chain behind it."},
+    {.name = "key",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, key),
+     .required = true,
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Its private key."},
+    {.name = "client_ca",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, ca),
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Certificates of authorities. Given: a client must show a certificate of one of "
+             "them. Absent: none is asked for."},
+    {.name = "client_san",
+     .type = SL_OPTION_TEXTS,
+     SL_FIELD(sl_tls_config, san),
+     .min = 1,
+     .max = 64,
+     .what = "a list of 1 to 64 names of certificates",
+     .check = sl_value_san_pattern,
+     .help = "One of them must match a name in the client's certificate: a DNS, IP or URI name, "
+             "with `*` at one end or none. Needs client_ca. Absent: any name."},
+    {.name = "min_version",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_tls_config, min_version),
+     .words = tls_versions,
+     .fallback = "1.2",
+     .help = "Least version of TLS."},
+};
+
+static const struct sl_section listener_tls_section = {
+    .title = "listeners[].tls",
+    SL_ROWS(listener_tls_rows),
+    .size_bytes = sizeof(struct sl_tls_config),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_listener_tls,
+};
+
+static const struct sl_option match_rows[] = {
+    {.name = "path",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_route_config, path),
+     .what = "a path",
+     .check = sl_value_url_path,
+     .fallback = "/",
+     .help = "With `/` at its end: every path below; else exactly this one."},
+    {.name = "host",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_route_config, host),
+     .what = "a host name, which may begin with \"*.\"",
+     .check = sl_value_host_pattern,
+     .help = "Lower case, no port. `*.example.com` takes every name below. Absent: any host."},
+};
+
+static const struct sl_section match_section = {
+    .title = "listeners[].http.routes[].match",
+    SL_ROWS(match_rows),
+    .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_option route_rows[] = {
+    {.name = "name",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_route_config, name),
+     .required = true,
+     .what = "a name",
+     .check = sl_value_name,
+     .help = "For logs and metrics; its own within the listener."},
+    {.name = "match",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &match_section,
+     .help = "Which requests take this route. The first route that matches wins."},
+    {.name = "pool",
+     .type = SL_OPTION_OWN,
+     .what = "the name of a pool",
+     .read = sl_shape_pool,
+     .help = "Where they go. Exactly one of pool and split."},
+    {.name = "split",
+     .type = SL_OPTION_OWN,
+     .what = "a map of 1 to 64 pools to weights from 0 to 65535",
+     .read = sl_shape_split,
+     .help = "Where they go, in shares: `{llama-v1: 95, llama-v2: 5}`. One weight must be above "
+             "0."},
+    {.name = "max_body",
+     .type = SL_OPTION_SIZE,
+     SL_FIELD(sl_route_config, max_body_bytes),
+     .fallback = "64MiB",
+     .max = 1ULL << 40,
+     .off_ok = true,
+     .help = "A longer request body is answered with 413."},
+};
+
+static const struct sl_section route_section = {
+    .title = "listeners[].http.routes[]",
+    SL_ROWS(route_rows),
+    .size_bytes = sizeof(struct sl_route_config),
+    .pos_offset = offsetof(struct sl_route_config, pos),
+    .finish = sl_finish_route,
+};
+
+static const struct sl_option listener_timeouts_rows[] = {
+    {.name = "head",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_listener_config, head_timeout_ms),
+     .fallback = "10s",
+     .min = 1,
+     .max = SL_HOUR_MS,
+     .help = "For a whole request head."},
+    {.name = "idle",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_listener_config, idle_timeout_ms),
+     .fallback = "75s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .help = "Of a connection between two requests."},
+};
+
+static const struct sl_section listener_timeouts_section = {
+    .title = "listeners[].http.timeouts",
+    SL_ROWS(listener_timeouts_rows),
+    .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_option http_rows[] = {
+    {.name = "routes",
+     .type = SL_OPTION_LIST,
+     SL_AT(sl_listener_config, routes),
+     .required = true,
+     .n_offset = offsetof(struct sl_listener_config, routes_n),
+     .section = &route_section,
+     .unique = "name",
+     .min = 1,
+     .max = 1024,
+     .help = "Tried from the first to the last."},
+    {.name = "timeouts",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &listener_timeouts_section,
+     .help = "Of the downstream side."},
+};
+
+static const struct sl_section http_section = {
+    .title = "listeners[].http",
+    SL_ROWS(http_rows),
+    .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_option listener_rows[] = {
+    {.name = "name",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_listener_config, name),
+     .required = true,
+     .what = "a name",
+     .check = sl_value_name,
+     .help = "For logs and metrics; its own."},
+    {.name = "bind",
+     .type = SL_OPTION_ADDRESS,
+     SL_FIELD(sl_listener_config, bind),
+     .required = true,
+     .what = "an address to listen at, like 0.0.0.0:8080",
+     .help = "Port 0 lets the kernel choose. No two listeners share an address."},
+    {.name = "tls",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_listener_config, tls),
+     .section = &listener_tls_section,
+     .help = "Absent: plaintext."},
+    {.name = "http",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .required = true,
+     .what = "a map with routes",
+     .section = &http_section,
+     .help = "What is spoken here, and where it goes."},
+};
+
+static const struct sl_section listener_section = {
+    .title = "listeners[]",
+    SL_ROWS(listener_rows),
+    .size_bytes = sizeof(struct sl_listener_config),
+    .pos_offset = offsetof(struct sl_listener_config, pos),
+};
+
+/* ---- The file */
+
+static const struct sl_section drain_section = {
+    .title = "drain", SL_ROWS(drain_rows), .pos_offset = SL_NO_OFFSET};
+static const struct sl_section log_section = {
+    .title = "log", SL_ROWS(log_rows), .pos_offset = SL_NO_OFFSET};
+static const struct sl_section admin_section = {
+    .title = "admin", SL_ROWS(admin_rows), .pos_offset = SL_NO_OFFSET, .finish = sl_finish_admin};
+static const struct sl_section kubernetes_section = {.title = "kubernetes",
+                                                     SL_ROWS(kubernetes_rows),
+                                                     .pos_offset = SL_NO_OFFSET,
+                                                     .finish = sl_finish_kubernetes};
+
+static const struct sl_option root_rows[] = {
+    {.name = "workers",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_config, workers_n),
+     .min = 1,
+     .max = 256,
+     .help = "Threads that carry traffic. Absent: the CPU quota of the cgroup, rounded up; without "
+             "a quota at most 4 in Kubernetes, and all CPUs elsewhere."},
+    {.name = "drain",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &drain_section,
+     .help = "How a process ends."},
+    {.name = "log",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &log_section,
+     .help = "What is written, and where."},
+    {.name = "admin",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &admin_section,
+     .help = "Addresses for people and for probes."},
+    {.name = "kubernetes",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &kubernetes_section,
+     .help = "How to reach the API server, for pools that discover there."},
+    {.name = "listeners",
+     .type = SL_OPTION_LIST,
+     SL_AT(sl_config, listeners),
+     .n_offset = offsetof(struct sl_config, listeners_n),
+     .section = &listener_section,
+     .unique = "name",
+     .max = 256,
+     .help = "Where requests come in."},
+    {.name = "pools",
+     .type = SL_OPTION_MAP,
+     SL_AT(sl_config, pools),
+     .n_offset = offsetof(struct sl_config, pools_n),
+     .section = &sl_section_pool,
+     .max = 1024,
+     .help = "Where they go: each a set of endpoints that answer alike."},
+};
+
+const struct sl_section sl_section_root = {
+    .title = "The file",
+    SL_ROWS(root_rows),
+    .size_bytes = sizeof(struct sl_config),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_root,
+};

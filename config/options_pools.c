@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sluiced/config.h>
+
+#include "rows.h"
+#include "shapes.h"
+#include "validate.h"
+
+static const struct sl_option endpoint_rows[] = {
+    {.name = "address",
+     .type = SL_OPTION_ADDRESS,
+     SL_FIELD(sl_static_endpoint, address),
+     .required = true,
+     .min = 1,
+     .what = "an address",
+     .help = "Of the endpoint."},
+    {.name = "weight",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_static_endpoint, weight),
+     .fallback = "1",
+     .max = UINT16_MAX,
+     .help = "Its share beside the others; 0: none."},
+};
+
+const struct sl_section sl_section_endpoint = {
+    .title = "pools.NAME.discover.static[]",
+    SL_ROWS(endpoint_rows),
+    .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_option discover_kubernetes_rows[] = {
+    {.name = "namespace",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_kubernetes_config, namespace_),
+     .what = "the name of a namespace",
+     .check = sl_value_label,
+     .help = "Absent: the one of the service account or of the kubeconfig's context."},
+    {.name = "service",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_kubernetes_config, service),
+     .what = "the name of a Service",
+     .check = sl_value_label,
+     .help = "Watches the EndpointSlices of this Service. Excludes slices."},
+    {.name = "slices",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_kubernetes_config, slices),
+     .what = "a label selector",
+     .check = sl_shape_selector_check,
+     .help = "Watches the EndpointSlices that it selects. They carry the labels of their Service, "
+             "not those of pods."},
+    {.name = "pods",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_kubernetes_config, pods),
+     .what = "a label selector",
+     .check = sl_shape_selector_check,
+     .help = "With service or slices: keeps the endpoints whose pod it selects. Alone: watches "
+             "the pods themselves, and needs port."},
+    {.name = "port",
+     .type = SL_OPTION_OWN,
+     .what = "a port from 1 to 65535 or its name",
+     .read = sl_shape_port,
+     .help = "Absent: the one port that there is."},
+};
+
+static const struct sl_section discover_kubernetes_section = {
+    .title = "pools.NAME.discover.kubernetes",
+    SL_ROWS(discover_kubernetes_rows),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_discover_kubernetes,
+};
+
+static const struct sl_option discover_rows[] = {
+    {.name = "static",
+     .type = SL_OPTION_OWN,
+     .what = "a list of 1 to 4096 addresses or maps",
+     .read = sl_shape_static,
+     .section = &sl_section_endpoint,
+     .help = "These and no others: `[\"10.0.0.7:8000\", {address: \"10.0.0.8:8000\", weight: "
+             "3}]`."},
+    {.name = "kubernetes",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_discover_config, kubernetes),
+     .section = &discover_kubernetes_section,
+     .help = "What an API server says. At least one of service, slices and pods."},
+};
+
+static const struct sl_section discover_section = {
+    .title = "pools.NAME.discover",
+    SL_ROWS(discover_rows),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_discover,
+};
+
+/* One word, so that `tcp: false` is refused: it would say nothing. */
+static const struct sl_word only_true[] = {{"true", SL_HEALTH_CHECK_TCP}, {NULL, 0}};
+
+static const struct sl_option health_rows[] = {
+    {.name = "http",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_health_config, path),
+     .what = "a path",
+     .check = sl_value_url_target,
+     .help = "GET of this path; 2xx is healthy. Exactly one of http and tcp."},
+    {.name = "tcp",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_health_config, kind),
+     .words = only_true,
+     .help = "A connection is opened (with the pool's TLS, if any) and closed."},
+    {.name = "interval",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_health_config, interval_ms),
+     .fallback = "2s",
+     .min = 10,
+     .max = SL_HOUR_MS,
+     .help = "Between two checks of an endpoint."},
+    {.name = "timeout",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_health_config, timeout_ms),
+     .fallback = "1s",
+     .min = 1,
+     .max = SL_HOUR_MS,
+     .help = "For one whole check."},
+    {.name = "rise",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_health_config, rise_n),
+     .fallback = "2",
+     .min = 1,
+     .max = 100,
+     .help = "Good checks in a row until it is up again."},
+    {.name = "fall",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_health_config, fall_n),
+     .fallback = "3",
+     .min = 1,
+     .max = 100,
+     .help = "Failed checks in a row until it is down."},
+};
+
+static const struct sl_section health_section = {
+    .title = "pools.NAME.health",
+    SL_ROWS(health_rows),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_health,
+};
+
+static const struct sl_option pool_tls_rows[] = {
+    {.name = "ca",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, ca),
+     .required = true,
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Certificates of authorities. An endpoint must show a certificate of one of them."},
+    {.name = "cert",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, cert),
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Certificate to show when an endpoint asks. Needs key."},
+    {.name = "key",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_tls_config, key),
+     .what = "the path of a file in PEM",
+     .check_file = sl_file_check_pem,
+     .help = "Its private key."},
+    {.name = "san",
+     .type = SL_OPTION_TEXTS,
+     SL_FIELD(sl_tls_config, san),
+     .min = 1,
+     .max = 64,
+     .what = "a list of 1 to 64 names of certificates",
+     .check = sl_value_san_pattern,
+     .help = "One of them must match a name in the endpoint's certificate, as in client_san."},
+    {.name = "sni",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_tls_config, sni),
+     .what = "a host name",
+     .check = sl_value_host,
+     .help = "Name to ask for. Absent: none is sent."},
+};
+
+static const struct sl_section pool_tls_section = {
+    .title = "pools.NAME.tls",
+    SL_ROWS(pool_tls_rows),
+    .size_bytes = sizeof(struct sl_tls_config),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_pool_tls,
+};
+
+static const struct sl_option pool_timeouts_rows[] = {
+    {.name = "connect",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_timeouts_config, connect_ms),
+     .fallback = "1s",
+     .min = 1,
+     .max = 10 * SL_MINUTE_MS,
+     .help = "To open a connection, TLS included."},
+    {.name = "first_byte",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_timeouts_config, first_byte_ms),
+     .fallback = "300s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .off_ok = true,
+     .help = "From the request sent to the first body byte of a 2xx (the head of any other): "
+             "model servers send the head at once and the first token much later."},
+    {.name = "inter_byte",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_timeouts_config, inter_byte_ms),
+     .fallback = "300s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .off_ok = true,
+     .help = "Between two reads of a response."},
+    {.name = "total",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_timeouts_config, total_ms),
+     .fallback = "off",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .off_ok = true,
+     .help = "For a whole exchange."},
+    {.name = "keepalive_idle",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_timeouts_config, keepalive_idle_ms),
+     .fallback = "3s",
+     .min = 1,
+     .max = SL_HOUR_MS,
+     .off_ok = true,
+     .help = "How long an unused connection is kept; `off` closes it after each response. Below "
+             "the endpoint's own idle timeout: uvicorn's is 5s."},
+};
+
+static const struct sl_section pool_timeouts_section = {
+    .title = "pools.NAME.timeouts",
+    SL_ROWS(pool_timeouts_rows),
+    .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_option pool_rows[] = {
+    {.name = "discover",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, discover),
+     .required = true,
+     .what = "a map with static or kubernetes",
+     .section = &discover_section,
+     .help = "Where endpoints come from. Exactly one of static and kubernetes."},
+    {.name = "balance",
+     .type = SL_OPTION_OWN,
+     .what = "the name of a policy",
+     .read = sl_shape_balance,
+     .fallback = "least_request",
+     .help = "How an endpoint is picked: `least_request`, the less busy of two, or "
+             "`round_robin`; both by weight."},
+    {.name = "health",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, health),
+     .off_ok = true,
+     .section = &health_section,
+     .help = "Active checks. Absent: `tcp: true` for static; none for kubernetes, where kubelet "
+             "checks and readiness counts."},
+    {.name = "tls",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_pool_config, tls),
+     .section = &pool_tls_section,
+     .help = "Absent: plaintext."},
+    {.name = "timeouts",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, timeouts),
+     .section = &pool_timeouts_section,
+     .help = "Of the upstream side."},
+};
+
+const struct sl_section sl_section_pool = {
+    .title = "pools.NAME",
+    SL_ROWS(pool_rows),
+    .size_bytes = sizeof(struct sl_pool_config),
+    .pos_offset = offsetof(struct sl_pool_config, pos),
+    .name_offset = offsetof(struct sl_pool_config, name),
+    .finish = sl_finish_pool,
+};

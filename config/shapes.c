@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shapes.h"
+
+#include <sluiced/balancer.h>
+#include <sluiced/discovery.h>
+
+#include "suggest.h"
+
+#include "proxy/base/arena.h"
+#include "proxy/base/num.h"
+
+#include <string.h>
+
+enum {
+    SIDES_MAX_N = 64,
+    ENDPOINTS_MAX_N = 4096,
+    ADDRESS_TEXT_BYTES = 128
+};
+
+/* ---- References to pools. By the nodes and not by what was decoded: pools may stand further down
+ * in the file, and one with a mistake in it is there nevertheless. */
+
+static int refuse_pool(struct sl_decoder *d, struct sl_slice name, const struct sl_node *pools,
+                       const struct sl_pos *pos)
+{
+    struct sl_suggestion s;
+
+    sl_suggest_init(&s, name);
+    if (pools != NULL && !sl_decode_errors_full(d)) {
+        for (const struct sl_node *n = pools->first; n != NULL; n = n->next) {
+            sl_suggest_offer(&s, n->key);
+        }
+    }
+    if (s.best.len > 0) {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, pos,
+                                                "unknown pool " SL_SHOWN_FMT
+                                                "; did you mean \"" SL_SLICE_FMT "\"?",
+                                                SL_SHOWN_ARG(name), SL_SLICE_ARG(s.best)));
+    }
+    return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, pos,
+                                            "unknown pool " SL_SHOWN_FMT
+                                            "; expected a name that stands under pools",
+                                            SL_SHOWN_ARG(name)));
+}
+
+static int refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos *pos,
+                 struct sl_split_side *side)
+{
+    const struct sl_node *pools = sl_node_find(d->root, SL_SLICE("pools"));
+    const struct sl_node *pool = sl_node_find(pools, name);
+
+    if (pools != NULL && pools->kind != SL_NODE_MAP) {
+        return SL_ECONFIG; /* its own row says so */
+    }
+    if (pool == NULL) {
+        return refuse_pool(d, name, pools, pos);
+    }
+    side->pool = sl_arena_strdup(d->arena, name);
+    if (side->pool == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    side->pool_idx = pool->idx;
+    return SL_OK;
+}
+
+int sl_shape_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_route_config *route = base;
+    int rc = sl_decode_want_text(d, node, "the name of a pool");
+
+    if (rc != SL_OK) {
+        return rc;
+    }
+    struct sl_split_side *side = sl_arena_alloc(d->arena, sizeof(*side));
+    if (side == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    side->weight = 1;
+    route->sides = side;
+    route->sides_n = 1;
+    return refer(d, node->text, sl_decode_at(d, node), side);
+}
+
+static int read_weight(struct sl_decoder *d, const struct sl_node *node, uint32_t *out)
+{
+    char found[SL_NODE_FOUND_BYTES];
+    uint64_t weight;
+
+    if (node->kind != SL_NODE_TEXT || sl_num_parse_below(node->text, UINT16_MAX, &weight) != SL_OK)
+    {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                                "expected a weight from 0 to 65535, found %s",
+                                                sl_node_found(node, found)));
+    }
+    *out = (uint32_t)weight;
+    return SL_OK;
+}
+
+int sl_shape_split(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_route_config *route = base;
+    char found[SL_NODE_FOUND_BYTES];
+    uint64_t total = 0;
+    int worst = SL_OK;
+
+    if (node->kind != SL_NODE_MAP || node->children_n == 0 || node->children_n > SIDES_MAX_N) {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                                "expected a map of 1 to %d pools to weights, "
+                                                "found %s; write {v1: 95, v2: 5}",
+                                                SIDES_MAX_N, sl_node_found(node, found)));
+    }
+    struct sl_split_side *sides = sl_arena_alloc_array(d->arena, node->children_n, sizeof(*sides));
+    if (sides == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    for (const struct sl_node *n = node->first; n != NULL; n = n->next) {
+        int rc = refer(d, n->key, sl_decode_at_key(d, n), &sides[n->idx]);
+
+        if (rc != SL_ENOMEM) {
+            rc = sl_decode_worse(rc, read_weight(d, n, &sides[n->idx].weight));
+        }
+        if (rc == SL_ENOMEM) {
+            return rc;
+        }
+        worst = sl_decode_worse(worst, rc);
+        total += sides[n->idx].weight;
+    }
+    if (worst == SL_OK && total == 0) {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                                "expected a weight above 0, found only zeros"));
+    }
+    route->sides = sides;
+    route->sides_n = node->children_n;
+    return worst;
+}
+
+/* ---- discover.static */
+
+static int read_endpoint(struct sl_decoder *d, const struct sl_node *node,
+                         struct sl_static_endpoint *out)
+{
+    if (node->kind == SL_NODE_MAP) {
+        return sl_decode_section(d, &sl_section_endpoint, node, out);
+    }
+    int rc = sl_decode_want_text(d, node, "an address or a map");
+    if (rc != SL_OK) {
+        return rc;
+    }
+    out->weight = 1;
+    return sl_decode_report(
+        d, sl_value_address(node->text, sl_decode_at(d, node), 1, &out->address, &d->err));
+}
+
+static int check_endpoints(struct sl_decoder *d, const struct sl_node *node,
+                           const struct sl_discover_config *c)
+{
+    struct sl_seen *seen = sl_arena_alloc_array(d->scratch, c->addresses_n, sizeof(*seen));
+    char text[ADDRESS_TEXT_BYTES];
+    uint64_t total = 0;
+
+    if (seen == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    for (const struct sl_node *n = node->first; n != NULL; n = n->next) {
+        sl_address_format(&c->addresses[n->idx], text, sizeof(text));
+        const char *copy = sl_arena_strdup(d->scratch, sl_slice_of(text));
+
+        if (copy == NULL) {
+            return sl_decode_no_memory(d);
+        }
+        seen[n->idx] = (struct sl_seen){sl_slice_of(copy), n};
+        total += c->weights[n->idx];
+    }
+    if (total == 0) {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                                "expected a weight above 0, found only zeros"));
+    }
+    return sl_decode_unique(d, seen, c->addresses_n, "address");
+}
+
+int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_discover_config *c = base;
+    char found[SL_NODE_FOUND_BYTES];
+    int worst = SL_OK;
+
+    if (node->kind != SL_NODE_LIST || node->children_n == 0 || node->children_n > ENDPOINTS_MAX_N) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected a list of 1 to %d addresses, found %s; write "
+                            "[\"10.0.0.7:8000\", \"10.0.0.8:8000\"]",
+                            ENDPOINTS_MAX_N, sl_node_found(node, found)));
+    }
+    size_t n = node->children_n;
+    struct sl_address *addresses = sl_arena_alloc_array(d->arena, n, sizeof(*addresses));
+    uint16_t *weights = sl_arena_alloc_array(d->arena, n, sizeof(*weights));
+    if (addresses == NULL || weights == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    for (const struct sl_node *item = node->first; item != NULL; item = item->next) {
+        struct sl_static_endpoint e = {.weight = 0};
+        int rc = read_endpoint(d, item, &e);
+
+        if (rc == SL_ENOMEM) {
+            return rc;
+        }
+        worst = sl_decode_worse(worst, rc);
+        addresses[item->idx] = e.address;
+        weights[item->idx] = e.weight;
+    }
+    c->addresses = addresses;
+    c->weights = weights;
+    c->addresses_n = n;
+    return worst == SL_OK ? check_endpoints(d, node, c) : worst;
+}
+
+/* ---- discover.kubernetes */
+
+int sl_shape_port(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_kubernetes_config *k = base;
+    uint64_t port;
+    int rc = sl_decode_want_text(d, node, "a port from 1 to 65535 or its name");
+
+    if (rc != SL_OK) {
+        return rc;
+    }
+    if (sl_num_parse_below(node->text, UINT16_MAX, &port) == SL_OK && port > 0) {
+        k->port = (uint16_t)port;
+        return SL_OK;
+    }
+    rc = sl_value_port_name(node->text, sl_decode_at(d, node), &d->err);
+    if (rc != SL_OK) {
+        return sl_decode_report(d, rc);
+    }
+    k->port_name = sl_arena_strdup(d->arena, node->text);
+    return k->port_name != NULL ? SL_OK : sl_decode_no_memory(d);
+}
+
+int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    if (text.len == 0) { /* to Kubernetes it means everything, to a reader of the file nothing */
+        return sl_error_set(
+            err, SL_ECONFIG, pos,
+            "expected a label selector, found nothing; write one like \"app=llama\"");
+    }
+    return sl_selector_check(text.ptr, pos, err);
+}
+
+/* ---- balance */
+
+int sl_shape_balance(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_pool_config *pool = base;
+    const struct sl_balancer_ops *ops;
+    int rc = sl_decode_want_text(d, node, "the name of a policy");
+
+    if (rc != SL_OK) {
+        return rc;
+    }
+    rc = sl_balancer_get(node->text.ptr, sl_decode_at(d, node), &ops, &d->err);
+    if (rc != SL_OK) {
+        return sl_decode_report(d, rc);
+    }
+    pool->balance = ops->name;
+    return SL_OK;
+}

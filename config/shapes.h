@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shapes: values that one row of a table cannot read: a choice of forms, a reference to a pool.
+ *
+ * Each is the `read` of a row: base is the struct of the row's section.
+ */
+#ifndef SL_CONFIG_SHAPES_H
+#define SL_CONFIG_SHAPES_H
+
+#include <sluiced/config.h>
+#include <sluiced/defs.h>
+
+#include "decode.h"
+
+#include <stdint.h>
+
+/* One of `static:`, written as a map. */
+struct sl_static_endpoint {
+    struct sl_address address;
+    uint16_t weight;
+};
+
+int sl_shape_pool(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_split(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_port(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_balance(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+
+/* Label selectors; a check_fn as those of values.h. */
+int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "validate.h"
+
+#include "proxy/base/arena.h"
+#include "proxy/base/hash.h"
+
+#include <string.h>
+
+enum {
+    ADDRESS_TEXT_BYTES = 128,
+    TLS_1_2 = 0x0303
+};
+
+/* ---- Which of two: the later one in the file is at fault */
+
+static int refuse_both(struct sl_decoder *d, const struct sl_node *a, const struct sl_node *b)
+{
+    const struct sl_node *later = a->idx > b->idx ? a : b;
+    const struct sl_node *earlier = later == a ? b : a;
+
+    return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, later),
+                                            "excludes %s, which stands at line %u; remove one of "
+                                            "them",
+                                            earlier->key.ptr, earlier->key_line));
+}
+
+static int want_one_of(struct sl_decoder *d, const struct sl_node *node, const char *name_a,
+                       const char *name_b, const char *write)
+{
+    const struct sl_node *a = sl_node_find(node, sl_slice_of(name_a));
+    const struct sl_node *b = sl_node_find(node, sl_slice_of(name_b));
+
+    if (a != NULL && b != NULL) {
+        return refuse_both(d, a, b);
+    }
+    if (a != NULL || b != NULL) {
+        return SL_OK;
+    }
+    return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                            "expected %s or %s, found neither; write %s", name_a,
+                                            name_b, write));
+}
+
+/* Reports name, which is there, when needs is not. */
+static int want_with(struct sl_decoder *d, const struct sl_node *node, const char *name,
+                     const char *needs)
+{
+    const struct sl_node *n = sl_node_find(node, sl_slice_of(name));
+
+    if (n == NULL || sl_node_find(node, sl_slice_of(needs)) != NULL) {
+        return SL_OK;
+    }
+    return sl_decode_report(
+        d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, n), "needs %s beside it", needs));
+}
+
+/* ---- Sections */
+
+int sl_finish_admin(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_config *c = base;
+
+    (void)d;
+    c->admin.enabled = sl_node_find(node, SL_SLICE("listen")) != NULL;
+    c->admin.probes_enabled = sl_node_find(node, SL_SLICE("probes")) != NULL;
+    return SL_OK;
+}
+
+int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    const struct sl_node *kubeconfig = sl_node_find(node, SL_SLICE("kubeconfig"));
+    const struct sl_node *account = sl_node_find(node, SL_SLICE("service_account"));
+
+    (void)base;
+    if (kubeconfig != NULL && account != NULL) {
+        return refuse_both(d, kubeconfig, account);
+    }
+    return want_with(d, node, "context", "kubeconfig");
+}
+
+int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    (void)base;
+    return want_with(d, node, "client_san", "client_ca");
+}
+
+int sl_finish_route(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    (void)base;
+    return want_one_of(d, node, "pool", "split", "pool: NAME or split: {NAME: 95, OTHER: 5}");
+}
+
+int sl_finish_discover(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_discover_config *c = base;
+
+    c->kind = sl_node_find(node, SL_SLICE("kubernetes")) != NULL ? SL_DISCOVER_KUBERNETES
+                                                                 : SL_DISCOVER_STATIC;
+    return want_one_of(d, node, "static", "kubernetes", "static: [\"10.0.0.7:8000\"]");
+}
+
+int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    const struct sl_node *service = sl_node_find(node, SL_SLICE("service"));
+    const struct sl_node *slices = sl_node_find(node, SL_SLICE("slices"));
+
+    (void)base;
+    if (service != NULL && slices != NULL) {
+        return refuse_both(d, service, slices);
+    }
+    if (service != NULL || slices != NULL) {
+        return SL_OK;
+    }
+    if (sl_node_find(node, SL_SLICE("pods")) == NULL) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected service, slices or pods, found none; write service: NAME"));
+    }
+    if (sl_node_find(node, SL_SLICE("port")) == NULL) { /* a pod may well declare none */
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_missing(d, node, "port"),
+                            "missing; pods without service or slices needs it, write port: 8000"));
+    }
+    return SL_OK;
+}
+
+int sl_finish_health(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_health_config *h = base;
+
+    if (sl_node_find(node, SL_SLICE("http")) != NULL) {
+        h->kind = SL_HEALTH_CHECK_HTTP;
+    }
+    return want_one_of(d, node, "http", "tcp", "http: /health, or health: off");
+}
+
+int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_tls_config *tls = base;
+    int rc = want_with(d, node, "cert", "key");
+
+    tls->min_version = TLS_1_2;
+    return rc == SL_OK ? want_with(d, node, "key", "cert") : rc;
+}
+
+/* ---- A pool */
+
+static uint64_t hash_text(const char *text, uint64_t seed)
+{
+    /* With its end, so that "" is not NULL. */
+    return text != NULL ? sl_hash((struct sl_slice){text, strlen(text) + 1}, seed)
+                        : sl_hash(SL_SLICE("absent"), seed);
+}
+
+static uint64_t hash_u16(uint16_t value, uint64_t seed)
+{
+    const char bytes[] = {(char)(value >> 8), (char)(value & 0xff)};
+
+    return sl_hash((struct sl_slice){bytes, sizeof(bytes)}, seed);
+}
+
+/* What is written under kubernetes at the top: by the nodes, as it may stand further down. */
+static uint64_t hash_kubernetes(const struct sl_decoder *d, uint64_t seed)
+{
+    static const char *const names[] = {"kubeconfig", "context", "service_account"};
+    const struct sl_node *kubernetes = sl_node_find(d->root, SL_SLICE("kubernetes"));
+    uint64_t h = seed;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(names); i++) {
+        const struct sl_node *n = sl_node_find(kubernetes, sl_slice_of(names[i]));
+
+        h = hash_text(n != NULL ? n->text.ptr : NULL, h);
+    }
+    return h;
+}
+
+static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_discover_config *d)
+{
+    uint64_t h = hash_u16((uint16_t)d->kind, 0);
+    char text[ADDRESS_TEXT_BYTES];
+
+    for (size_t i = 0; i < d->addresses_n; i++) {
+        sl_address_format(&d->addresses[i], text, sizeof(text));
+        h = hash_u16(d->weights[i], hash_text(text, h));
+    }
+    if (d->kind == SL_DISCOVER_KUBERNETES) {
+        const struct sl_kubernetes_config *k = &d->kubernetes;
+        const char *const texts[] = {k->namespace_, k->service, k->slices, k->pods, k->port_name};
+
+        h = hash_kubernetes(decoder, hash_u16(k->port, h));
+        for (size_t i = 0; i < SL_ARRAY_LEN(texts); i++) {
+            h = hash_text(texts[i], h);
+        }
+    }
+    return h;
+}
+
+/* DESIGN section 7: a Kubernetes source has kubelet's probes; the others have only ours. */
+int sl_finish_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_pool_config *pool = base;
+
+    pool->identity_hash = identity_hash(d, &pool->discover);
+    if (sl_node_find(node, SL_SLICE("health")) == NULL && pool->discover.kind == SL_DISCOVER_STATIC)
+    {
+        pool->health.kind = SL_HEALTH_CHECK_TCP;
+    }
+    return SL_OK;
+}
+
+/* ---- The whole */
+
+/* A port that the kernel chooses collides with none. */
+static int see_bind(struct sl_decoder *d, const struct sl_address *a, const struct sl_node *node,
+                    struct sl_seen *seen, size_t *n)
+{
+    char text[ADDRESS_TEXT_BYTES];
+
+    if (!a->is_unix && a->port == 0) {
+        return SL_OK;
+    }
+    sl_address_format(a, text, sizeof(text));
+    const char *copy = sl_arena_strdup(d->scratch, sl_slice_of(text));
+    if (copy == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    seen[(*n)++] = (struct sl_seen){sl_slice_of(copy), node};
+    return SL_OK;
+}
+
+static int check_binds(struct sl_decoder *d, const struct sl_node *root, const struct sl_config *c)
+{
+    const struct sl_node *listeners = sl_node_find(root, SL_SLICE("listeners"));
+    const struct sl_node *admin = sl_node_find(root, SL_SLICE("admin"));
+    struct sl_seen *seen = sl_arena_alloc_array(d->scratch, c->listeners_n + 2, sizeof(*seen));
+    size_t n = 0;
+    int rc = SL_OK;
+
+    if (seen == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    if (c->admin.enabled) {
+        rc = see_bind(d, &c->admin.listen, sl_node_find(admin, SL_SLICE("listen")), seen, &n);
+    }
+    if (rc == SL_OK && c->admin.probes_enabled) {
+        rc = see_bind(d, &c->admin.probes, sl_node_find(admin, SL_SLICE("probes")), seen, &n);
+    }
+    for (const struct sl_node *l = listeners != NULL ? listeners->first : NULL;
+         rc == SL_OK && l != NULL; l = l->next)
+    {
+        rc = see_bind(d, &c->listeners[l->idx].bind, sl_node_find(l, SL_SLICE("bind")), seen, &n);
+    }
+    return rc == SL_OK ? sl_decode_unique(d, seen, n, "address") : rc;
+}
+
+int sl_finish_root(struct sl_decoder *d, const struct sl_node *node, void *base)
+{
+    struct sl_config *c = base;
+
+    if (c->listeners_n == 0 && c->pools_n == 0) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected listeners and pools, found neither: nothing to do"));
+    }
+    return check_binds(d, node, c);
+}

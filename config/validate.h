@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * validate: what the rows of a section cannot say about each other.
+ *
+ * Each is the `finish` of a section: base is its struct, all rows are good, node is never NULL.
+ */
+#ifndef SL_CONFIG_VALIDATE_H
+#define SL_CONFIG_VALIDATE_H
+
+#include <sluiced/defs.h>
+
+#include "decode.h"
+
+int sl_finish_admin(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_route(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_discover(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_health(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_pool(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_root(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+
+#endif

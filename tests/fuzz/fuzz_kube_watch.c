@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The body of a watch: lines, events (or whole lists, a line each), decoded objects, the merged
+ * set. Whatever comes, two ways of cutting it give the same set, and the set keeps its promises.
+ * First byte: what it is a watch of; second: the size of the pieces.
+ */
+#include "discovery/kubernetes/lines.h"
+#include "discovery/kubernetes/merge.h"
+#include "discovery/kubernetes/replica.h"
+#include "proxy/base/alloc.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int on_line(void *arg, struct sl_slice line)
+{
+    struct sl_replica *r = arg;
+    struct sl_replica_result result;
+    char *next_page = NULL;
+
+    if (sl_replica_apply_event(r, line, &result) != SL_OK &&
+        sl_replica_apply_page(r, line, true, &next_page) == SL_OK)
+    {
+        sl_free(next_page);
+    }
+    return SL_OK; /* a watch would end here; what follows is worth a try */
+}
+
+static void run(enum sl_kube_kind kind, struct sl_slice body, size_t piece_bytes,
+                struct sl_found **items, size_t *n)
+{
+    struct sl_replica r;
+    struct sl_lines lines;
+    struct sl_merge_notes notes;
+
+    sl_replica_init(&r, kind);
+    sl_lines_init(&lines, 4096);
+    for (size_t at = 0; at < body.len; at += piece_bytes) {
+        size_t len = body.len - at < piece_bytes ? body.len - at : piece_bytes;
+        if (sl_lines_feed(&lines, (struct sl_slice){body.ptr + at, len}, on_line, &r) != SL_OK) {
+            break; /* too long a line, and then it is so for every size of piece */
+        }
+    }
+    const struct sl_merge_input in = {.objects = &r.store};
+    if (sl_merge(&in, items, n, &notes) != SL_OK) {
+        abort();
+    }
+    sl_lines_fini(&lines);
+    sl_replica_fini(&r);
+}
+
+static int compare(const struct sl_found *a, const struct sl_found *b)
+{
+    int rc = strcmp(a->address.host, b->address.host);
+
+    if (rc == 0) {
+        rc = (int)a->address.port - (int)b->address.port;
+    }
+    return rc != 0 ? rc : strcmp(a->pod_uid, b->pod_uid);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct sl_found *whole = NULL;
+    struct sl_found *pieces = NULL;
+    size_t whole_n = 0;
+    size_t pieces_n = 0;
+
+    if (size < 2) {
+        return 0;
+    }
+    enum sl_kube_kind kind = (enum sl_kube_kind)(data[0] % 3);
+    const struct sl_slice body = {(const char *)data + 2, size - 2};
+    run(kind, body, SIZE_MAX / 2, &whole, &whole_n);
+    run(kind, body, (size_t)data[1] + 1, &pieces, &pieces_n);
+    if (whole_n != pieces_n) {
+        abort();
+    }
+    for (size_t i = 0; i < whole_n; i++) {
+        if (memcmp(&whole[i], &pieces[i], sizeof(whole[i])) != 0 || whole[i].address.port == 0 ||
+            whole[i].weight != 1 || (i > 0 && compare(&whole[i - 1], &whole[i]) >= 0))
+        {
+            abort();
+        }
+    }
+    sl_free(whole);
+    sl_free(pieces);
+    return 0;
+}

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sluiced/discovery.h>
+#include <sluiced/log.h>
+#include <sluiced/time.h>
+
+#include "proxy/base/alloc.h"
+#include "proxy/io/fetch.h"
+#include "proxy/io/loop.h"
+#include "tests/unit/check.h"
+#include "tests/unit/discovery/fake_api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SLICES "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices?"
+#define PODS "/api/v1/namespaces/prod/pods?"
+#define BY_SERVICE "labelSelector=kubernetes.io%2Fservice-name%3Dllama"
+#define PAGE(items) "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[" items "]}"
+#define EVENT(type, object) "{\"type\":\"" type "\",\"object\":" object "}\n"
+#define EP(host, pod)                                        \
+    "{\"addresses\":[\"" host                                \
+    "\"],\"conditions\":{},\"targetRef\":{\"kind\":\"Pod\"," \
+    "\"name\":\"" pod "\",\"uid\":\"u-" pod "\"}}"
+#define SLICE(name, endpoints)                                 \
+    "{\"metadata\":{\"name\":\"" name                          \
+    "\",\"resourceVersion\":\"11\"},\"addressType\":\"IPv4\"," \
+    "\"endpoints\":[" endpoints "],\"ports\":[{\"name\":\"http\",\"port\":8000}]}"
+#define POD_NAME(name) \
+    "{\"metadata\":{\"name\":\"" name "\",\"uid\":\"u-" name "\",\"resourceVersion\":\"12\"}}"
+
+struct rig {
+    struct sl_loop *loop;
+    struct sl_fetcher *fetcher;
+    struct fake_api api;
+    struct sl_sink sink;
+    struct sl_source *source;
+    struct sl_pool_config pool;
+    struct sl_config config;
+    char kubeconfig[64];
+    int snapshots_n;
+    uint64_t received_us;
+    uint64_t at_ms; /* when the last one came */
+    char text[4096];
+};
+
+static struct rig rig;
+
+static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *snapshot)
+{
+    size_t at = 0;
+
+    assert_ptr_equal(sink, &rig.sink);
+    rig.snapshots_n++;
+    rig.received_us = snapshot->received_us;
+    rig.at_ms = sl_loop_now_ms(rig.loop);
+    rig.text[0] = '\0';
+    for (size_t i = 0; i < snapshot->n; i++) {
+        const struct sl_found *f = &snapshot->items[i];
+        at += (size_t)snprintf(rig.text + at, sizeof(rig.text) - at, "%s:%u%s ", f->address.host,
+                               f->address.port, f->draining ? "~" : "");
+    }
+}
+
+static int setup(void **state)
+{
+    FILE *f;
+    (void)state;
+
+    memset(&rig, 0, sizeof(rig));
+    assert_int_equal(sl_loop_new(&rig.loop), SL_OK);
+    assert_int_equal(sl_fetcher_new(rig.loop, &rig.fetcher), SL_OK);
+    fake_start(&rig.api, rig.loop);
+    rig.sink.on_snapshot = on_snapshot;
+    (void)snprintf(rig.kubeconfig, sizeof(rig.kubeconfig), "/tmp/sl-kube-XXXXXX");
+    f = fdopen(mkstemp(rig.kubeconfig), "w");
+    assert_non_null(f);
+    assert_true(fprintf(f,
+                        "current-context: c\ncontexts: [{name: c, context: {cluster: k, "
+                        "namespace: prod}}]\nclusters: [{name: k, cluster: {server: '%s'}}]\n",
+                        rig.api.url) > 0);
+    assert_int_equal(fclose(f), 0);
+    rig.config.kubernetes.kubeconfig = rig.kubeconfig;
+    rig.pool.name = "chat";
+    rig.pool.discover.kind = SL_DISCOVER_KUBERNETES;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    if (rig.source != NULL) {
+        rig.source->ops->stop(rig.source);
+    }
+    sl_fetcher_free(rig.fetcher);
+    fake_stop(&rig.api);
+    sl_loop_free(rig.loop);
+    return unlink(rig.kubeconfig);
+}
+
+static int try_start(struct sl_kubernetes_config c, struct sl_error *err)
+{
+    rig.pool.discover.kubernetes = c;
+    return sl_source_get(SL_DISCOVER_KUBERNETES)
+        ->start(&rig.pool, &rig.config, rig.loop, rig.fetcher, &rig.sink, &rig.source, err);
+}
+
+static void start(struct sl_kubernetes_config c)
+{
+    struct sl_error err = {0};
+    int rc = try_start(c, &err);
+    check(rc == SL_OK, "%d: %s", rc, err.message);
+}
+
+static struct sl_source_status status(void)
+{
+    struct sl_source_status s;
+    rig.source->ops->status(rig.source, &s);
+    return s;
+}
+
+static bool has_text(void *want)
+{
+    return rig.snapshots_n > 0 && strcmp(rig.text, want) == 0;
+}
+
+static void expect(const char *want)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "%s", want);
+    fake_run_until(rig.loop, has_text, text, 5000, want);
+}
+
+static bool has_error(void *part)
+{
+    return strstr(status().last_error, part) != NULL;
+}
+
+static void expect_error(const char *part)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "%s", part);
+    fake_run_until(rig.loop, has_error, text, 5000, part);
+}
+
+/* Answers the list, opens the watch that follows and returns it. */
+static struct fake_conn *serve(const char *path, const char *page)
+{
+    char list[160];
+    char watch[160];
+
+    (void)snprintf(list, sizeof(list), "%slabelSelector", path);
+    (void)snprintf(watch, sizeof(watch), "%swatch=1", path);
+    fake_answer(fake_take(&rig.api, list), 200, "", page);
+    struct fake_conn *conn = fake_take(&rig.api, watch);
+    fake_open(conn);
+    return conn;
+}
+
+static void a_service_is_the_union_of_its_slices(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    assert_false(status().synced);
+    struct fake_conn *list = fake_take(&rig.api, SLICES BY_SERVICE "&resourceVersion=0");
+    fake_answer(list, 200, "",
+                PAGE(SLICE("a", EP("10.0.0.1", "p1")) "," SLICE(
+                    "b", EP("10.0.0.2", "p2") "," EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 10.0.0.2:8000 ");
+    assert_int_equal(rig.snapshots_n, 1);
+    assert_true(rig.received_us > 0 && rig.received_us <= sl_time_now_us());
+    struct fake_conn *watch = fake_take(&rig.api, SLICES "watch=1");
+    assert_non_null(strstr(watch->request, BY_SERVICE));
+    fake_open(watch);
+    fake_chunk(watch,
+               EVENT("DELETED", "{\"metadata\":{\"name\":\"a\",\"resourceVersion\":\"11\"}}"));
+    fake_run_for(rig.loop, 100);
+    assert_int_equal(rig.snapshots_n, 1); /* the other slice has it still: no news */
+    fake_chunk(watch, EVENT("MODIFIED", SLICE("b", EP("10.0.0.2", "p2"))));
+    expect("10.0.0.2:8000 ");
+    fake_chunk(watch, EVENT("DELETED", SLICE("b", "")));
+    expect("");
+    struct sl_source_status s = status();
+    assert_true(s.synced && s.connected);
+    assert_int_equal(s.events_n, 3);
+    assert_true(s.fresh_at_ms > 0);
+    assert_string_equal(s.last_error, "");
+}
+
+static void an_empty_service_is_pushed_as_empty_once(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    (void)serve(SLICES, PAGE(""));
+    expect("");
+    assert_int_equal(rig.snapshots_n, 1);
+    assert_true(status().synced);
+}
+
+static void a_storm_of_events_costs_a_set_each_50_ms_and_a_lone_one_no_wait(void **state)
+{
+    char event[512];
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    struct fake_conn *watch = serve(SLICES, PAGE(""));
+    expect("");
+    fake_run_for(rig.loop, 60);
+    int before_n = rig.snapshots_n;
+    uint64_t began_ms = sl_time_now_ms();
+    for (int i = 1; i <= 100; i++) {
+        (void)snprintf(event, sizeof(event), EVENT("ADDED", SLICE("s%d", EP("10.0.1.%d", "p"))), i,
+                       i);
+        fake_chunk(watch, event);
+        if (i == 1) {
+            expect("10.0.1.1:8000 ");
+            check(rig.at_ms * 1000 <= rig.received_us + 1000, "a lone change waited");
+        }
+        fake_run_for(rig.loop, 2);
+    }
+    uint64_t took_ms = sl_time_now_ms() - began_ms;
+    uint64_t sets_n = (uint64_t)(rig.snapshots_n - before_n);
+    check(sets_n <= took_ms / 50 + 1, "%ju sets in %ju ms", (uintmax_t)sets_n, (uintmax_t)took_ms);
+    fake_run_for(rig.loop, 80);
+    assert_non_null(strstr(rig.text, "10.0.1.17:8000"));
+}
+
+static void pods_narrow_a_service_and_both_must_be_known_first(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .pods = "version in (v1)"});
+    struct fake_conn *slices =
+        serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1") "," EP("10.0.0.2", "p2"))));
+    fake_run_for(rig.loop, 80);
+    assert_int_equal(rig.snapshots_n, 0);
+    struct fake_conn *list =
+        fake_take(&rig.api, PODS "labelSelector=version%20in%20%28v1%29&resourceVersion=0");
+    assert_non_null(strstr(list->request, "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"));
+    fake_answer(list, 200, "", PAGE(POD_NAME("p1")));
+    expect("10.0.0.1:8000 ");
+    struct fake_conn *pods = fake_take(&rig.api, PODS "watch=1");
+    fake_open(pods);
+    fake_chunk(pods, EVENT("ADDED", POD_NAME("p2")));
+    expect("10.0.0.1:8000 10.0.0.2:8000 ");
+    fake_chunk(pods, EVENT("DELETED", POD_NAME("p1")));
+    expect("10.0.0.2:8000 ");
+    fake_cut(pods);
+    expect_error("pods: ");
+    assert_false(status().connected);
+    fake_chunk(slices, EVENT("MODIFIED", SLICE("a", EP("10.0.0.9", "p2"))));
+    expect("10.0.0.9:8000 "); /* what works goes on */
+}
+
+#define POD(name, host, extra)                                                     \
+    "{\"metadata\":{\"name\":\"" name "\",\"resourceVersion\":\"12\"" extra        \
+    "},\"spec\":{"                                                                 \
+    "\"containers\":[{\"ports\":[{\"name\":\"http\",\"containerPort\":8000},"      \
+    "{\"name\":\"grpc\",\"containerPort\":9000}]}]},\"status\":{\"podIP\":\"" host \
+    "\","                                                                          \
+    "\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}"
+
+static void pods_alone_are_watched_directly(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.pods = "app=llama", .port_name = "grpc"});
+    struct fake_conn *watch =
+        serve(PODS, PAGE(POD("p1", "10.0.0.1", "") "," POD("p2", "10.0.0.2", "")));
+    expect("10.0.0.1:9000 10.0.0.2:9000 ");
+    fake_chunk(watch, EVENT("MODIFIED", POD("p1", "10.0.0.1",
+                                            ",\"deletionTimestamp\":\"2026-11-23T17:11:02Z\"")));
+    expect("10.0.0.1:9000~ 10.0.0.2:9000 ");
+    fake_chunk(watch, EVENT("DELETED", POD("p1", "10.0.0.1", "")));
+    expect("10.0.0.2:9000 ");
+    assert_false(fake_has(&rig.api, SLICES));
+}
+
+static void no_port_to_choose_is_said_and_heals(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.pods = "app=llama"});
+    struct fake_conn *watch = serve(PODS, PAGE(POD("p1", "10.0.0.1", "")));
+    expect("");
+    expect_error("p1 has 2 TCP ports and none was chosen; set port:");
+    fake_chunk(watch, EVENT("DELETED", POD("p1", "10.0.0.1", "")));
+    expect_error("");
+    fake_run_for(rig.loop, 80);
+    assert_string_equal(status().last_error, "");
+}
+
+static void pod_labels_in_slices_are_noticed(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.slices = "app=llama,version=v1"});
+    struct fake_conn *watch = serve(SLICES, PAGE(""));
+    fake_answer(fake_take(&rig.api, PODS "labelSelector=app%3Dllama%2Cversion%3Dv1&limit=1"), 200,
+                "", PAGE(POD_NAME("p1")));
+    expect_error("write pods: instead");
+    expect("");
+    assert_true(status().connected);
+    assert_false(fake_has(&rig.api, PODS)); /* it asks once and does not watch */
+    fake_chunk(watch, EVENT("ADDED", SLICE("a", EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 ");
+    assert_string_equal(status().last_error, "");
+}
+
+static void a_lost_server_takes_nothing_away(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    struct fake_conn *watch = serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 ");
+    fake_cut(watch);
+    for (int i = 0; i < 3; i++) {
+        fake_cut(fake_take(&rig.api, SLICES "watch=1"));
+    }
+    struct sl_source_status s = status();
+    assert_true(s.synced);
+    assert_false(s.connected);
+    assert_true(s.errors_n >= 3);
+    assert_int_equal(rig.snapshots_n, 1);
+    assert_string_equal(rig.text, "10.0.0.1:8000 ");
+}
+
+static void stopped_it_says_no_more(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .pods = "a=b"});
+    struct fake_conn *watch = serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1"))));
+    (void)serve(PODS, PAGE(POD_NAME("p1")));
+    expect("10.0.0.1:8000 ");
+    fake_chunk(watch, EVENT("DELETED", SLICE("a", "")));
+    rig.source->ops->stop(rig.source);
+    rig.source = NULL;
+    int before_n = rig.snapshots_n;
+    fake_run_for(rig.loop, 100);
+    assert_int_equal(rig.snapshots_n, before_n);
+    assert_false(fake_has(&rig.api, "GET")); /* nor does it ask */
+}
+
+static void what_cannot_start_says_why(void **state)
+{
+    struct sl_error err;
+    (void)state;
+
+    assert_int_equal(
+        try_start((struct sl_kubernetes_config){.service = "x", .namespace_ = "a/b"}, &err),
+        SL_ECONFIG);
+    assert_non_null(strstr(err.message, "name of a namespace, found \"a/b\""));
+    rig.config.kubernetes.kubeconfig = "/nonexistent/config";
+    assert_int_equal(try_start((struct sl_kubernetes_config){.service = "x"}, &err), SL_ECONFIG);
+    assert_non_null(strstr(err.message, "cannot read /nonexistent/config"));
+    assert_null(rig.source);
+}
+
+static int allocs_left_n;
+
+static bool allow_alloc(size_t size_bytes)
+{
+    (void)size_bytes;
+    return allocs_left_n-- > 0;
+}
+
+static void it_comes_through_any_lack_of_memory(void **state)
+{
+    char event[512];
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    struct fake_conn *watch = serve(SLICES, PAGE(""));
+    expect("");
+    for (int allowed_n = 0; allowed_n < 8; allowed_n++) {
+        allocs_left_n = allowed_n;
+        sl_alloc_hook = allow_alloc;
+        (void)snprintf(event, sizeof(event), EVENT("ADDED", SLICE("s%d", EP("10.0.1.%d", "p"))),
+                       allowed_n, allowed_n);
+        if (watch->fd >= 0 && !watch->waits) {
+            fake_chunk(watch, event);
+        }
+        fake_run_for(rig.loop, 20);
+        sl_alloc_hook = NULL;
+        fake_run_for(rig.loop, 120);
+        if (fake_has(&rig.api, SLICES "labelSelector")) { /* what it could not keep it lists */
+            watch = serve(SLICES, PAGE(""));
+        }
+    }
+    fake_chunk(watch, EVENT("ADDED", SLICE("last", EP("10.9.9.9", "p"))));
+    fake_run_for(rig.loop, 1200); /* a set that could not be made is tried again after 1 s */
+    assert_non_null(strstr(rig.text, "10.9.9.9:8000 "));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_service_is_the_union_of_its_slices),
+        TEST(an_empty_service_is_pushed_as_empty_once),
+        TEST(a_storm_of_events_costs_a_set_each_50_ms_and_a_lone_one_no_wait),
+        TEST(pods_narrow_a_service_and_both_must_be_known_first),
+        TEST(pods_alone_are_watched_directly),
+        TEST(no_port_to_choose_is_said_and_heals),
+        TEST(pod_labels_in_slices_are_noticed),
+        TEST(a_lost_server_takes_nothing_away),
+        TEST(stopped_it_says_no_more),
+        TEST(what_cannot_start_says_why),
+        TEST(it_comes_through_any_lack_of_memory),
+    };
+    sl_log_configure(SL_LOG_ERROR, SL_LOG_JSON);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
