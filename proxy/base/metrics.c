@@ -77,7 +77,7 @@ static struct sl_series *series_new(struct sl_registry *r, enum sl_scope scope,
     size_t rows_bytes = row_values_n * sizeof(uint64_t) * r->workers_n;
     size_t text_bytes = 0;
 
-    for (size_t i = 0; i < scopes[scope].labels_n; i++) {
+    for (size_t i = 0; i < SL_SERIES_LABELS_N && i < scopes[scope].labels_n; i++) {
         lengths[i] = strlen(labels[i]) + 1;
         text_bytes += lengths[i];
     }
@@ -94,7 +94,7 @@ static struct sl_series *series_new(struct sl_registry *r, enum sl_scope scope,
         .values = (_Atomic uint64_t *)(void *)(memory + head_bytes),
     };
     char *text = memory + head_bytes + rows_bytes;
-    for (size_t i = 0; i < scopes[scope].labels_n; i++) {
+    for (size_t i = 0; i < SL_SERIES_LABELS_N && i < scopes[scope].labels_n; i++) {
         memcpy(text, labels[i], lengths[i]);
         s->labels[i] = text;
         text += lengths[i];

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "metrics_table.h"
+
+#include <sluiced/control.h>
+#include <sluiced/defs.h>
+
+#define SERIES(metric, metric_labels, metric_type, of_scope, value, text) \
+    {                                                                     \
+        .name = (metric),                                                 \
+        .labels = (metric_labels),                                        \
+        .help = (text),                                                   \
+        .type = SL_METRIC_##metric_type,                                  \
+        .source = SL_METRIC_SERIES,                                       \
+        .scope = SL_SCOPE_##of_scope,                                     \
+        .at = (value),                                                    \
+    }
+#define PROCESS(metric, metric_type, member_kind, member, text) \
+    {                                                           \
+        .name = (metric),                                       \
+        .labels = "",                                           \
+        .help = (text),                                         \
+        .type = SL_METRIC_##metric_type,                        \
+        .source = SL_METRIC_PROCESS,                            \
+        .kind = SL_METRIC_##member_kind,                        \
+        .at = offsetof(struct sl_process_info, member),         \
+    }
+#define POOL(metric, metric_type, member_kind, member, text) \
+    {                                                        \
+        .name = (metric),                                    \
+        .labels = "pool",                                    \
+        .help = (text),                                      \
+        .type = SL_METRIC_##metric_type,                     \
+        .source = SL_METRIC_POOLS,                           \
+        .kind = SL_METRIC_##member_kind,                     \
+        .at = offsetof(struct sl_pool_info, member),         \
+    }
+#define SIDE(metric, member_kind, member, text)      \
+    {                                                \
+        .name = (metric),                            \
+        .labels = "listener, route, pool",           \
+        .help = (text),                              \
+        .type = SL_METRIC_GAUGE,                     \
+        .source = SL_METRIC_SIDES,                   \
+        .kind = SL_METRIC_##member_kind,             \
+        .at = offsetof(struct sl_side_info, member), \
+    }
+#define ENDPOINT(metric, metric_type, value, text) \
+    {                                              \
+        .name = (metric),                          \
+        .labels = "pool, endpoint",                \
+        .help = (text),                            \
+        .type = SL_METRIC_##metric_type,           \
+        .source = SL_METRIC_ENDPOINTS,             \
+        .at = (value),                             \
+    }
+
+#define ROUTE_LABELS "listener, route, pool"
+
+const struct sl_metric sl_metrics[] = {
+    {
+        .name = "sluiced_build_info",
+        .labels = "version",
+        .help = "Always 1, labelled with the version of the program.",
+        .type = SL_METRIC_GAUGE,
+        .source = SL_METRIC_BUILD,
+    },
+    PROCESS("sluiced_start_time_seconds", GAUGE, MS, started_unix_ms,
+            "Unix time at which the process started."),
+    PROCESS("sluiced_generation", GAUGE, U64, generation,
+            "Number of the configuration in force, counting from 1."),
+    PROCESS("sluiced_live_views", GAUGE, U32, live_views_n,
+            "Generations of the configuration that some worker still holds; 1 at rest."),
+    PROCESS("sluiced_ready", GAUGE, BOOL, ready, "Whether /readyz says yes."),
+    PROCESS("sluiced_draining", GAUGE, BOOL, draining, "Whether the process is on its way out."),
+    PROCESS("sluiced_reloads_total", COUNTER, U64, reloads_n,
+            "Configurations applied after the first."),
+    PROCESS("sluiced_reload_failures_total", COUNTER, U64, reload_failures_n,
+            "Reloads that were refused; the configuration before stayed in force."),
+    {
+        .name = "sluiced_last_reload_ok",
+        .labels = "",
+        .help = "Whether the last attempt to load the configuration went well.",
+        .type = SL_METRIC_GAUGE,
+        .source = SL_METRIC_RELOAD_OK,
+    },
+    {
+        .name = "sluiced_log_dropped_total",
+        .labels = "",
+        .help = "Log lines lost: over the rate limit, or not taken by stderr.",
+        .type = SL_METRIC_COUNTER,
+        .source = SL_METRIC_LOG_DROPPED,
+    },
+    SERIES("sluiced_access_log_dropped_total", "", COUNTER, PROCESS, SL_PROCESS_ACCESS_LOG_DROPPED,
+           "Access log lines lost because they could not be written fast enough."),
+    SERIES("sluiced_connections_handed_off_total", "", COUNTER, PROCESS, SL_PROCESS_HANDED_OFF,
+           "Accepted connections given to a less busy worker."),
+
+    {
+        .name = "sluiced_listener_connections",
+        .labels = "listener",
+        .help = "Downstream connections open now.",
+        .type = SL_METRIC_GAUGE,
+        .source = SL_METRIC_OPEN,
+        .scope = SL_SCOPE_LISTENER,
+        .at = SL_LISTENER_CONNECTIONS,
+    },
+    SERIES("sluiced_listener_connections_total", "listener", COUNTER, LISTENER,
+           SL_LISTENER_CONNECTIONS, "Downstream connections accepted."),
+    SERIES("sluiced_listener_tls_failures_total", "listener", COUNTER, LISTENER,
+           SL_LISTENER_TLS_FAILURES, "TLS handshakes that failed, client certificates included."),
+    SERIES("sluiced_listener_headers_dropped_total", "listener", COUNTER, LISTENER,
+           SL_LISTENER_HEADERS_DROPPED, "Request fields dropped because of a _ in their name."),
+    {
+        .name = "sluiced_listener_refused_total",
+        .labels = "listener, reason",
+        .help = "Requests answered before a route was known.",
+        .type = SL_METRIC_COUNTER,
+        .source = SL_METRIC_REASONS,
+        .scope = SL_SCOPE_LISTENER,
+        .at = SL_LISTENER_REFUSED,
+    },
+
+    {
+        .name = "sluiced_requests_total",
+        .labels = ROUTE_LABELS ", code, reason",
+        .help = "Exchanges that ended, by class of the status sent (2xx, or none) and reason.",
+        .type = SL_METRIC_COUNTER,
+        .source = SL_METRIC_REQUESTS,
+        .scope = SL_SCOPE_ROUTE,
+        .at = SL_ROUTE_REQUESTS,
+    },
+    SERIES("sluiced_request_duration_seconds", ROUTE_LABELS, HISTOGRAM, ROUTE, SL_ROUTE_DURATION,
+           "From the request head to the end of the exchange."),
+    SERIES("sluiced_request_first_byte_seconds", ROUTE_LABELS, HISTOGRAM, ROUTE,
+           SL_ROUTE_FIRST_BYTE, "From the request head to the first byte of the response's body."),
+    SERIES("sluiced_request_body_bytes_total", ROUTE_LABELS, COUNTER, ROUTE, SL_ROUTE_BYTES_IN,
+           "Body bytes from downstream."),
+    SERIES("sluiced_response_body_bytes_total", ROUTE_LABELS, COUNTER, ROUTE, SL_ROUTE_BYTES_OUT,
+           "Body bytes to downstream."),
+    SIDE("sluiced_split_weight", U32, weight, "Weight of a pool in its route's split."),
+    SIDE("sluiced_split_decisions", U64, picked_n,
+         "Requests given to a side of the split since this generation began."),
+
+    {
+        .name = "sluiced_pool_endpoints",
+        .labels = "pool, state",
+        .help = "Endpoints of a pool, each in one state: ready, draining, unhealthy or ejected.",
+        .type = SL_METRIC_GAUGE,
+        .source = SL_METRIC_STATES,
+    },
+    POOL("sluiced_pool_synced", GAUGE, BOOL, discovery.synced,
+         "Whether discovery has answered since it was started."),
+    {
+        .name = "sluiced_pool_discovery_age_seconds",
+        .labels = "pool",
+        .help = "Since discovery last proved that the endpoints are current; no sample before.",
+        .type = SL_METRIC_GAUGE,
+        .source = SL_METRIC_AGES,
+        .at = offsetof(struct sl_pool_info, discovery.fresh_at_ms),
+    },
+    POOL("sluiced_pool_discovery_events_total", COUNTER, U64, discovery.events_n,
+         "Changes that discovery was told of."),
+    POOL("sluiced_pool_discovery_relists_total", COUNTER, U64, discovery.relists_n,
+         "Complete lists after the first."),
+    POOL("sluiced_pool_discovery_reconnects_total", COUNTER, U64, discovery.reconnects_n,
+         "Watches opened after the first."),
+    POOL("sluiced_pool_discovery_errors_total", COUNTER, U64, discovery.errors_n,
+         "Failures of discovery, each tried again."),
+    SERIES("sluiced_pool_connects_total", "pool", COUNTER, POOL, SL_POOL_CONNECTS,
+           "Upstream connections begun."),
+    SERIES("sluiced_pool_connect_failures_total", "pool", COUNTER, POOL, SL_POOL_CONNECT_FAILURES,
+           "Of them, those that failed."),
+    SERIES("sluiced_pool_reuses_total", "pool", COUNTER, POOL, SL_POOL_REUSES,
+           "Requests sent on a connection that was kept."),
+    SERIES("sluiced_pool_retries_total", "pool", COUNTER, POOL, SL_POOL_RETRIES,
+           "Second attempts."),
+    SERIES("sluiced_pool_retries_spent_total", "pool", COUNTER, POOL, SL_POOL_RETRIES_SPENT,
+           "Second attempts that were due, but the retry budget was empty."),
+    SERIES("sluiced_pool_cancels_total", "pool", COUNTER, POOL, SL_POOL_CANCELS,
+           "Exchanges given up because the client left."),
+    POOL("sluiced_pool_picks_total", COUNTER, U64, picks_n, "Endpoints picked."),
+    POOL("sluiced_pool_picks_draining_total", COUNTER, U64, picks_draining_n,
+         "Of them, for want of a ready endpoint, one that drains or asked to be left alone."),
+    POOL("sluiced_pool_picks_any_total", COUNTER, U64, picks_any_n,
+         "Of them, for want of a better one, one that is unhealthy or ejected."),
+    POOL("sluiced_pool_nobody_total", COUNTER, U64, nobody_n,
+         "Picks that found no endpoint at all."),
+    POOL("sluiced_pool_ejections_total", COUNTER, U64, ejections_n,
+         "Endpoints taken out because their traffic failed."),
+    SERIES("sluiced_pool_update_seconds", "pool", HISTOGRAM, POOL, SL_POOL_UPDATE,
+           "From a discovery event to a worker that picks from the new endpoints."),
+
+    ENDPOINT("sluiced_endpoint_requests_total", COUNTER, SL_ENDPOINT_REQUESTS, "Requests sent."),
+    ENDPOINT("sluiced_endpoint_failures_total", COUNTER, SL_ENDPOINT_FAILURES,
+             "Gateway errors: refused, reset, timeout, 502, 503, 504."),
+    ENDPOINT("sluiced_endpoint_connects_total", COUNTER, SL_ENDPOINT_CONNECTS,
+             "Connections begun."),
+    ENDPOINT("sluiced_endpoint_ejections_total", COUNTER, SL_ENDPOINT_EJECTIONS,
+             "How often it was taken out because its traffic failed."),
+    ENDPOINT("sluiced_endpoint_in_flight", GAUGE, SL_METRIC_IN_FLIGHT, "Requests that run now."),
+    ENDPOINT("sluiced_endpoint_healthy", GAUGE, SL_METRIC_HEALTHY,
+             "1 unless the active check says that it is down."),
+    ENDPOINT("sluiced_endpoint_ejected", GAUGE, SL_METRIC_EJECTED,
+             "1 while it is taken out because its traffic failed."),
+};
+
+const size_t sl_metrics_n = SL_ARRAY_LEN(sl_metrics);
+
+const char *sl_metric_type_name(enum sl_metric_type type)
+{
+    static const char *const names[] = {
+        [SL_METRIC_COUNTER] = "counter",
+        [SL_METRIC_GAUGE] = "gauge",
+        [SL_METRIC_HISTOGRAM] = "histogram",
+    };
+    return names[type];
+}

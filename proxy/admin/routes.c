@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "routes.h"
+
+#include "metrics_text.h"
+#include "status_json.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#define TEXT "text/plain; charset=utf-8"
+#define JSON "application/json"
+
+static void get_list(struct sl_control *c, struct sl_admin_reply *reply);
+
+static void get_healthz(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    (void)c;
+    sl_text_append_str(&reply->body, "ok\n");
+}
+
+static void get_readyz(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    struct sl_process_info info;
+
+    c->process(c, &info);
+    reply->status = info.ready ? 200 : 503;
+    sl_text_append_str(&reply->body, info.ready ? "ready" : info.not_ready_because);
+    sl_text_append_str(&reply->body, "\n");
+}
+
+static void get_metrics(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    reply->content_type = SL_METRICS_CONTENT_TYPE;
+    sl_metrics_write(c, &reply->body);
+}
+
+static void get_status(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    reply->content_type = JSON;
+    if (sl_status_write(c, &reply->body) != SL_OK) {
+        reply->body.failed = true;
+    }
+}
+
+static void post_reload(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    struct sl_process_info info;
+    int rc = c->reload(c);
+
+    c->process(c, &info);
+    reply->content_type = JSON;
+    if (rc == SL_OK) {
+        sl_text_printf(&reply->body, "{\"generation\":%llu}\n",
+                       (unsigned long long)info.generation);
+        return;
+    }
+    reply->status = 422;
+    sl_text_append_str(&reply->body, "{\"error\":");
+    sl_text_append_json(&reply->body, sl_slice_of(info.reload_error));
+    sl_text_append_str(&reply->body, "}\n");
+}
+
+static void post_drain(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    c->drain(c);
+    reply->content_type = JSON;
+    sl_text_append_str(&reply->body, "{\"draining\":true}\n");
+}
+
+static const struct route {
+    enum sl_method method;
+    const char *path;
+    bool on_probes;
+    sl_admin_handler_fn handler;
+    const char *help;
+} routes[] = {
+    {SL_METHOD_GET, "/", false, get_list, "this list"},
+    {SL_METHOD_GET, "/healthz", true, get_healthz, "200 as long as the process runs"},
+    {SL_METHOD_GET, "/readyz", true, get_readyz, "200 when ready, else 503 and why"},
+    {SL_METHOD_GET, "/metrics", true, get_metrics, "Prometheus text"},
+    {SL_METHOD_GET, "/status", false, get_status, "what runs, as JSON"},
+    {SL_METHOD_POST, "/reload", false, post_reload, "read the configuration again"},
+    {SL_METHOD_POST, "/drain", false, post_drain, "finish what runs, then exit"},
+};
+
+static void get_list(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    (void)c;
+    for (size_t i = 0; i < SL_ARRAY_LEN(routes); i++) {
+        struct sl_slice method = sl_method_name(routes[i].method);
+        sl_text_printf(&reply->body, "%-4.*s %-8s  %s\n", SL_SLICE_ARG(method), routes[i].path,
+                       routes[i].help);
+    }
+}
+
+/* A name would be trusted to mean this machine, and whoever owns the name decides that. */
+static bool host_is_trusted(const struct sl_request_head *r)
+{
+    struct sl_slice host = r->host.host;
+    struct in_addr ignored;
+    char text[INET_ADDRSTRLEN];
+
+    if (host.len == 0 || r->host.is_ipv6 || sl_slice_ieq(host, SL_SLICE("localhost"))) {
+        return true;
+    }
+    if (host.len >= sizeof(text)) {
+        return false;
+    }
+    memcpy(text, host.ptr, host.len);
+    text[host.len] = '\0';
+    return inet_pton(AF_INET, text, &ignored) == 1;
+}
+
+static struct sl_admin_decision refuse(uint16_t status, const char *text, const char *allow)
+{
+    return (struct sl_admin_decision){.status = status, .text = text, .allow = allow};
+}
+
+static bool method_matches(enum sl_method asked, enum sl_method has)
+{
+    return asked == has || (asked == SL_METHOD_HEAD && has == SL_METHOD_GET);
+}
+
+struct sl_admin_decision sl_admin_decide(const struct sl_request_head *r, bool probes_only)
+{
+    if (!probes_only && !host_is_trusted(r)) {
+        return refuse(403, "the Host must be an IP address or localhost", NULL);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(routes); i++) {
+        const struct route *route = &routes[i];
+
+        if ((probes_only && !route->on_probes) || !sl_slice_eq(r->path, sl_slice_of(route->path))) {
+            continue;
+        }
+        if (!method_matches(r->method, route->method)) {
+            return refuse(405, "method not allowed",
+                          route->method == SL_METHOD_POST ? "POST" : "GET, HEAD");
+        }
+        if (route->method == SL_METHOD_POST &&
+            sl_headers_find_name(&r->headers, SL_SLICE("origin")) != NULL)
+        {
+            return refuse(403, "a browser may not do this: the request has an Origin", NULL);
+        }
+        return (struct sl_admin_decision){.handler = route->handler};
+    }
+    return refuse(404, probes_only ? "not found" : "not found; GET / lists what there is", NULL);
+}
+
+void sl_admin_reply_fill(const struct sl_admin_decision *d, struct sl_control *c,
+                         struct sl_admin_reply *reply)
+{
+    reply->content_type = TEXT;
+    reply->allow = d->allow;
+    if (d->handler != NULL) {
+        reply->status = 200;
+        d->handler(c, reply);
+    } else {
+        reply->status = d->status;
+        sl_text_append_str(&reply->body, d->text);
+        sl_text_append_str(&reply->body, "\n");
+    }
+    if (reply->body.failed) {
+        sl_text_fini(&reply->body);
+        reply->status = 500;
+        reply->content_type = TEXT;
+    }
+}

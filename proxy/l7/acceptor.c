@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "acceptor.h"
+
+#include <sluiced/log.h>
+
+#include "h1_downstream.h"
+#include "l7.h"
+#include "listener.h"
+
+#include "proxy/base/alloc.h"
+#include "proxy/io/socket.h"
+
+#include <unistd.h>
+
+#define ACCEPTS_A_TURN_N 16 /* then what is open already gets its turn */
+#define HAND_OFF_SLACK_N                                                    \
+    8 /* so many more than the least busy one, and a quarter, before giving \
+       */
+
+struct handed_over {
+    struct sl_mail mail;
+    struct sl_l7 *to;
+    struct sl_listener *listener;
+    struct sl_address from;
+    int fd;
+};
+
+static uint32_t open_of(const struct sl_l7 *w)
+{
+    return atomic_load_explicit(&w->open_n, memory_order_relaxed);
+}
+
+static struct sl_l7 *least_busy(struct sl_l7 *w)
+{
+    struct sl_l7 *least = w;
+
+    for (uint32_t i = 0; i < w->workers_n; i++) {
+        if (open_of(w->peers[i]) < open_of(least)) {
+            least = w->peers[i];
+        }
+    }
+    uint32_t own_n = open_of(w);
+    uint32_t least_n = open_of(least);
+    return own_n >= least_n + HAND_OFF_SLACK_N && own_n > least_n + least_n / 4 ? least : w;
+}
+
+static void on_handed_over(struct sl_mail *mail)
+{
+    struct handed_over *h = sl_container_of(mail, struct handed_over, mail);
+
+    sl_h1_downstream_open(h->to, h->listener, h->fd, &h->from);
+    sl_free(h);
+}
+
+/* False: no memory, so the connection stays here. */
+static bool hand_over(struct sl_l7 *w, struct sl_l7 *to, struct sl_listener *l, int fd,
+                      const struct sl_address *from)
+{
+    struct handed_over *h = sl_alloc(sizeof(*h));
+    if (h == NULL) {
+        return false;
+    }
+    h->mail.on_mail = on_handed_over;
+    h->to = to;
+    h->listener = l;
+    h->from = *from;
+    h->fd = fd;
+    sl_series_add(w->process, w->idx, SL_PROCESS_HANDED_OFF, 1);
+    sl_mailbox_post(to->loop, &h->mail);
+    return true;
+}
+
+/* Takes up to max connections; false when the queue is known to be empty. */
+static bool accept_some(struct sl_listener_cell *cell, unsigned max)
+{
+    struct sl_l7 *w = cell->worker;
+    struct sl_listener *l = cell->listener;
+
+    for (unsigned i = 0; i < max; i++) {
+        struct sl_address from;
+        int fd;
+        int rc = sl_socket_accept(cell->fd, &fd, &from);
+        if (rc != SL_OK) {
+            if (rc != SL_AGAIN) {
+                sl_log(SL_LOG_WARN, "accept_failed", {"listener", SL_LOG_STR(l->name)},
+                       {"error", SL_LOG_STR(sl_err_name(rc))});
+            }
+            return false;
+        }
+        atomic_fetch_add_explicit(&l->refs_n, 1, memory_order_relaxed);
+        struct sl_l7 *to = least_busy(w);
+        if (to == w || !hand_over(w, to, l, fd, &from)) {
+            sl_h1_downstream_open(w, l, fd, &from);
+        }
+    }
+    return true;
+}
+
+/* One a readiness event: the next turn says whether there is another, so no accept is in vain. A
+ * deep queue is served faster because the loop comes back at once. */
+static void on_acceptable(struct sl_io *io, int events)
+{
+    struct sl_listener_cell *cell = sl_container_of(io, struct sl_listener_cell, io);
+    (void)events;
+
+    (void)accept_some(cell, 1); /* an empty queue: another worker took it */
+}
+
+static void start(struct sl_l7 *w, struct sl_listener_cell *cell)
+{
+    if (cell->accepting || cell->fd < 0) {
+        return;
+    }
+    cell->worker = w;
+    cell->accepting = true;
+    sl_io_init(&cell->io, w->loop, cell->fd, on_acceptable);
+    sl_io_want_read(&cell->io, true);
+}
+
+static void stop(struct sl_listener_cell *cell)
+{
+    if (!cell->accepting) {
+        return;
+    }
+    cell->accepting = false;
+    sl_io_stop(&cell->io);
+    /* Who was let in by the kernel is not turned away: closing would reset them. */
+    while (accept_some(cell, ACCEPTS_A_TURN_N)) {
+    }
+    (void)close(cell->fd); /* listening sockets hold no data */
+    cell->fd = -1;
+}
+
+void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const struct sl_view *view)
+{
+    for (size_t i = 0; old != NULL && i < old->listeners_n; i++) {
+        old->listeners[i].handle->cells[w->idx].current = NULL;
+    }
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        struct sl_listener_cell *cell = &view->listeners[i].handle->cells[w->idx];
+        cell->current = &view->listeners[i];
+        cell->head_timeout_ms = cell->current->conf->head_timeout_ms;
+        cell->idle_timeout_ms = cell->current->conf->idle_timeout_ms;
+        start(w, cell);
+    }
+    for (size_t i = 0; old != NULL && i < old->listeners_n; i++) {
+        struct sl_listener_cell *cell = &old->listeners[i].handle->cells[w->idx];
+        if (cell->current == NULL) {
+            /* The old view's word still counts for those whom stop() lets in. */
+            cell->current = &old->listeners[i];
+            stop(cell);
+            cell->current = NULL;
+            sl_h1_downstream_close_idle_of(w, cell->listener);
+        }
+    }
+}
+
+void sl_acceptors_stop(struct sl_l7 *w)
+{
+    for (size_t i = 0; i < w->view->listeners_n; i++) {
+        stop(&w->view->listeners[i].handle->cells[w->idx]);
+    }
+}

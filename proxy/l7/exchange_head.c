@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange_head: what a proxy does to heads: copies, identifies, forwards, and answers itself.
+ */
+#include <sluiced/log.h>
+
+#include "exchange_internal.h"
+
+#include "proxy/base/num.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define REPLY_MAX_BYTES 512
+
+int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
+                          const char *base, size_t len)
+{
+    struct sl_request_head *r = &x->request;
+    char *bytes = sl_arena_alloc_bytes(&x->arena, len);
+    struct sl_header *items =
+        sl_arena_alloc_array(&x->arena, head->headers.n, sizeof(head->headers.items[0]));
+
+    if (bytes == NULL || (items == NULL && head->headers.n > 0)) {
+        return SL_ENOMEM;
+    }
+    memcpy(bytes, base, len);
+    *r = *head;
+    r->headers.items = items;
+    r->headers.capacity_n = head->headers.n;
+    if (head->headers.n > 0) {
+        memcpy(items, head->headers.items, head->headers.n * sizeof(items[0]));
+    }
+    sl_request_head_rebase(r, base, len, bytes);
+    if (r->path_rewritten) {
+        char *path = sl_arena_strdup(&x->arena, head->path);
+        if (path == NULL) {
+            return SL_ENOMEM;
+        }
+        r->path.ptr = path;
+    }
+    return SL_OK;
+}
+
+static bool harmless_id(struct sl_slice id)
+{
+    if (id.len == 0 || id.len > SL_REQUEST_ID_MAX_BYTES) {
+        return false;
+    }
+    for (size_t i = 0; i < id.len; i++) {
+        char c = sl_ascii_lower(id.ptr[i]);
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
+        {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sl_exchange_set_request_id(struct sl_exchange *x)
+{
+    static const char digits[] = "0123456789abcdef";
+    const struct sl_header *h = sl_headers_find(&x->request.headers, SL_HEADER_X_REQUEST_ID);
+
+    if (h != NULL && harmless_id(h->value)) {
+        memcpy(x->request_id, h->value.ptr, h->value.len);
+        x->request_id_len = (uint8_t)h->value.len;
+        return;
+    }
+    for (size_t word = 0; word < 2; word++) {
+        uint64_t bits = sl_rng_next(&x->w->rng);
+        for (size_t i = 0; i < 16; i++, bits >>= 4) {
+            x->request_id[word * 16 + i] = digits[bits & 15];
+        }
+    }
+    x->request_id_len = 32;
+}
+
+void sl_exchange_send_head(struct sl_exchange *x)
+{
+    const struct sl_downstream *d = x->down;
+    /* The client is not one of ours to trust: what it says of others' hops is replaced. */
+    static const uint64_t drop =
+        1ULL << SL_HEADER_X_FORWARDED_FOR | 1ULL << SL_HEADER_X_FORWARDED_PROTO |
+        1ULL << SL_HEADER_X_FORWARDED_HOST | 1ULL << SL_HEADER_X_FORWARDED_PORT |
+        1ULL << SL_HEADER_FORWARDED | 1ULL << SL_HEADER_X_REAL_IP | 1ULL << SL_HEADER_X_REQUEST_ID;
+    struct sl_header extra[4] = {
+        {.name = SL_SLICE("x-request-id"), .value = {x->request_id, x->request_id_len}},
+        {.name = SL_SLICE("x-forwarded-for"), .value = sl_slice_of(d->address)},
+        {.name = SL_SLICE("x-forwarded-proto"),
+         .value = d->over_tls ? SL_SLICE("https") : SL_SLICE("http")},
+        {.name = SL_SLICE("x-forwarded-host"), .value = x->request.authority},
+    };
+    size_t extra_n = x->request.authority.len > 0 ? 4 : 3;
+
+    x->up->ops->head(x->up, x, extra, extra_n, drop);
+}
+
+void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)
+{
+    char body[REPLY_MAX_BYTES];
+    char retry[] = "1";
+    struct sl_header items[2] = {
+        {.name = SL_SLICE("content-type"), .value = SL_SLICE("application/json")},
+        {.name = SL_SLICE("retry-after"), .value = {retry, 1}},
+    };
+    struct sl_header extra = {
+        .name = SL_SLICE("x-request-id"),
+        .value = {x->request_id, x->request_id_len},
+    };
+    uint16_t status = sl_reason_status(reason);
+    int len =
+        snprintf(body, sizeof(body),
+                 "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":%u,"
+                 "\"reason\":\"%s\"}}\n",
+                 sl_reason_text(reason), status < 500 ? "invalid_request_error" : "proxy_error",
+                 status, sl_reason_name(reason));
+    struct sl_response_head head = {
+        .headers = {.items = items, .n = status == 503 ? 2 : 1, .capacity_n = 2},
+        .status = status,
+        .version_minor = 1,
+        .framing = {.kind = SL_FRAMING_LENGTH, .length_bytes = (uint64_t)len},
+        .keep_alive = true,
+    };
+    head.declared = head.framing;
+    if (x->request.method == SL_METHOD_HEAD) {
+        head.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
+    }
+    x->status = status;
+    x->response_started = true;
+    x->down->ops->head(x->down, x, &head, &extra, 1);
+    if (head.framing.kind != SL_FRAMING_NONE) {
+        x->bytes_out += (uint64_t)len;
+        x->down->ops->data(x->down, (struct sl_slice){body, (size_t)len});
+    }
+    x->down->ops->end(x->down, NULL);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange_internal: the parts of the exchange that are not its state machine.
+ *
+ * Thread:    worker-local
+ */
+#ifndef SL_L7_EXCHANGE_INTERNAL_H
+#define SL_L7_EXCHANGE_INTERNAL_H
+
+#include "exchange.h"
+
+/* Ends x: whole, the client has all it will get. Nothing may touch x after it. */
+void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole);
+
+/* Copies head (and the bytes it points to) into x's arena. */
+int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
+                          const char *base, size_t len) SL_MUST_CHECK;
+
+/* The client's own X-Request-Id when it is harmless in a log, else a new one. */
+void sl_exchange_set_request_id(struct sl_exchange *x);
+
+/* Gives x->up the request head with the fields that a proxy adds and removes. */
+void sl_exchange_send_head(struct sl_exchange *x);
+
+/* Answers with the reason's status and a JSON body in the shape of OpenAI's errors. The response
+ * is complete after it. */
+void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason);
+
+#endif

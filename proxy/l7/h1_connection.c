@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "h1_connection.h"
+
+#include <sluiced/err.h>
+
+#include "proxy/base/alloc.h"
+#include "proxy/proto/h1.h"
+
+#include <string.h>
+
+#define PENDING_FIRST_BYTES ((size_t)2048)
+/* A head of the largest size, with its request line, and one byte that proves it too large. */
+#define PENDING_MAX_BYTES ((size_t)SL_H1_HEAD_MAX_BYTES + SL_H1_LINE_MAX_BYTES + 4096)
+
+static int grow(struct sl_h1_pending *p, size_t least)
+{
+    size_t capacity = p->capacity > 0 ? p->capacity : PENDING_FIRST_BYTES;
+
+    while (capacity < least) {
+        capacity *= 2;
+    }
+    if (capacity == p->capacity) {
+        return SL_OK;
+    }
+    char *buf = sl_realloc_array(p->buf, capacity, 1);
+    if (buf == NULL) {
+        return SL_ENOMEM;
+    }
+    p->buf = buf;
+    p->capacity = capacity;
+    return SL_OK;
+}
+
+bool sl_h1_pending_room(struct sl_h1_pending *p, char **buf, size_t *room)
+{
+    if (p->len >= PENDING_MAX_BYTES || grow(p, p->len + PENDING_FIRST_BYTES) != SL_OK) {
+        return false;
+    }
+    *buf = p->buf + p->len;
+    *room = p->capacity - p->len;
+    return true;
+}
+
+int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, size_t used)
+{
+    if (used == len) {
+        sl_h1_pending_clear(p);
+        return SL_OK;
+    }
+    if (buf != p->buf && grow(p, len - used) != SL_OK) {
+        return SL_ENOMEM;
+    }
+    memmove(p->buf, buf + used, len - used);
+    p->len = len - used;
+    return SL_OK;
+}
+
+void sl_h1_pending_clear(struct sl_h1_pending *p)
+{
+    if (p->buf != NULL) {
+        sl_free(p->buf);
+        *p = (struct sl_h1_pending){0};
+    }
+}
+
+void sl_h1_body_init(struct sl_h1_body *b, const struct sl_framing *framing)
+{
+    *b = (struct sl_h1_body){.kind = framing->kind, .left_bytes = framing->length_bytes};
+}
+
+void sl_h1_body_fini(struct sl_h1_body *b)
+{
+    if (b->kind == SL_FRAMING_CHUNKED) {
+        sl_h1_chunk_fini(&b->chunk);
+    }
+    b->kind = SL_FRAMING_NONE;
+}
+
+bool sl_h1_body_ended(const struct sl_h1_body *b)
+{
+    switch (b->kind) {
+    case SL_FRAMING_LENGTH:
+        return b->left_bytes == 0;
+    case SL_FRAMING_CHUNKED:
+        return sl_h1_chunk_done(&b->chunk);
+    case SL_FRAMING_UNTIL_CLOSE:
+        return false;
+    case SL_FRAMING_NONE:
+        break;
+    }
+    return true;
+}
+
+/* False: fn said stop. */
+static bool pass_run(const struct sl_h1_chunk_run *run, bool framed, sl_h1_body_fn fn, void *arg)
+{
+    if (framed) {
+        return (run->head.len == 0 || fn(arg, run->head, 0)) &&
+               (run->raw.len == 0 || fn(arg, run->raw, run->data_bytes));
+    }
+    for (size_t i = 0; i < run->data_n; i++) {
+        if (!fn(arg, run->data[i], run->data[i].len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static ssize_t feed_chunked(struct sl_h1_body *b, const char *buf, size_t len, bool framed,
+                            sl_h1_body_fn fn, void *arg)
+{
+    size_t used = 0;
+
+    while (used < len && !sl_h1_chunk_done(&b->chunk)) {
+        struct sl_h1_chunk_run run;
+        ssize_t n = sl_h1_chunk_next(&b->chunk, buf + used, len - used, &run);
+        if (n < 0) {
+            return n;
+        }
+        used += (size_t)n;
+        if (!pass_run(&run, framed, fn, arg)) {
+            break;
+        }
+    }
+    return (ssize_t)used;
+}
+
+ssize_t sl_h1_body_feed(struct sl_h1_body *b, const char *buf, size_t len, bool framed,
+                        sl_h1_body_fn fn, void *arg)
+{
+    if (b->kind == SL_FRAMING_CHUNKED) {
+        return feed_chunked(b, buf, len, framed, fn, arg);
+    }
+    if (b->kind == SL_FRAMING_LENGTH) {
+        len = len < b->left_bytes ? len : (size_t)b->left_bytes;
+        b->left_bytes -= len;
+    }
+    if (len > 0) {
+        (void)fn(arg, (struct sl_slice){buf, len}, len); /* the caller sees for itself */
+    }
+    return (ssize_t)len;
+}

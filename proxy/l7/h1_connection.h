@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * h1_connection: what both ends of HTTP/1 share: bytes that wait for more, and bodies.
+ *
+ * Lifetime:  connection
+ * Thread:    worker-local
+ */
+#ifndef SL_L7_H1_CONNECTION_H
+#define SL_L7_H1_CONNECTION_H
+
+#include <sluiced/defs.h>
+#include <sluiced/slice.h>
+
+#include "proxy/proto/h1_chunk.h"
+#include "proxy/proto/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Received and not yet understood: a partial head, or what was pipelined. Held only while there is
+ * something in it. */
+struct sl_h1_pending {
+    char *buf;
+    size_t len;
+    size_t capacity;
+};
+
+/* Where to read on: *buf, *room. Grows when full; false: no memory, or at its limit, which a head
+ * that is refused in time never reaches. */
+bool sl_h1_pending_room(struct sl_h1_pending *p, char **buf, size_t *room) SL_MUST_CHECK;
+
+/* Of [buf, buf + len), which is p's own content or foreign, used bytes are done with: the rest is
+ * kept, or the memory given back when there is none. */
+int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, size_t used)
+    SL_MUST_CHECK;
+void sl_h1_pending_clear(struct sl_h1_pending *p);
+
+struct sl_h1_body {
+    enum sl_framing_kind kind;
+    uint64_t left_bytes; /* of SL_FRAMING_LENGTH */
+    struct sl_h1_chunk chunk;
+};
+
+void sl_h1_body_init(struct sl_h1_body *b, const struct sl_framing *framing);
+void sl_h1_body_fini(struct sl_h1_body *b);
+
+/* Never for a body that lasts until close. */
+bool sl_h1_body_ended(const struct sl_h1_body *b);
+
+/* Gets body bytes in the form asked for, body_bytes of them data. False: stop, whoever wanted
+ * them is gone. */
+typedef bool (*sl_h1_body_fn)(void *arg, struct sl_slice wire, uint64_t body_bytes);
+
+/* Passes on what of [buf, buf + len) belongs to the body; returns how much that was, SL_EPROTO
+ * (b->chunk.fault) or SL_ENOMEM. framed: with chunk framing, but for the last chunk. After the
+ * callback said stop, the number means nothing. */
+ssize_t sl_h1_body_feed(struct sl_h1_body *b, const char *buf, size_t len, bool framed,
+                        sl_h1_body_fn fn, void *arg) SL_MUST_CHECK;
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "listener.h"
+
+#include "proxy/base/alloc.h"
+#include "proxy/io/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* A unix socket has one queue: each worker gets the same socket under an fd of its own. */
+static int open_for_worker(struct sl_listener *l, uint32_t idx, struct sl_error *err)
+{
+    if (idx > 0 && l->bind.is_unix) {
+        l->cells[idx].fd = fcntl(l->cells[0].fd, F_DUPFD_CLOEXEC, 0);
+        return l->cells[idx].fd >= 0
+                   ? SL_OK
+                   : sl_error_set(err, SL_ECONFIG, NULL, "no file descriptor left for %s", l->name);
+    }
+    /* With port 0 the first socket draws the port, and the others join it. */
+    return sl_socket_listen(&l->bound, true, &l->cells[idx].fd, &l->bound, err);
+}
+
+int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t workers_n,
+                     struct sl_series *series, struct sl_listener **out, struct sl_error *err)
+{
+    size_t bytes = sizeof(struct sl_listener) + workers_n * sizeof(struct sl_listener_cell);
+    struct sl_listener *l = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
+    if (l == NULL) {
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory for listener %s", name);
+    }
+    l->workers_n = workers_n;
+    l->bind = l->bound = *bind;
+    for (uint32_t i = 0; i < workers_n; i++) {
+        l->cells[i].listener = l;
+        l->cells[i].fd = -1;
+    }
+    l->name = sl_strdup(name);
+    int rc = l->name != NULL
+                 ? SL_OK
+                 : sl_error_set(err, SL_ENOMEM, NULL, "no memory for listener %s", name);
+    for (uint32_t i = 0; rc == SL_OK && i < workers_n; i++) {
+        rc = open_for_worker(l, i, err);
+    }
+    if (rc != SL_OK) {
+        sl_listener_free(l);
+        return rc;
+    }
+    l->series = series;
+    *out = l;
+    return SL_OK;
+}
+
+void sl_listener_free(struct sl_listener *l)
+{
+    for (uint32_t i = 0; i < l->workers_n; i++) {
+        if (l->cells[i].fd >= 0) {
+            (void)close(l->cells[i].fd); /* what waits in its queue is reset: the config says so */
+        }
+    }
+    if (l->bind.is_unix) {
+        (void)unlink(l->bind.host); /* a next process would replace it anyway */
+    }
+    if (l->series != NULL) {
+        sl_series_unref(&l->series);
+    }
+    sl_free(l->name);
+    sl_free(l);
+}

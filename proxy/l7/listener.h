@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * listener: an address that is listened on, by all workers, through all configs that name it.
+ *
+ * Each worker has a socket of its own (SO_REUSEPORT), none of which is closed while the address is
+ * configured: closing one would reset what waits in its queue.
+ *
+ * Lifetime:  process: from the config that first names (name, bind) until none does and its last
+ *            connection is gone
+ * Thread:    made and freed by the control thread; cells[i] is worker i's; refs_n is atomic
+ * Ownership: sockets pass to the workers with the first view that names the listener
+ */
+#ifndef SL_L7_LISTENER_H
+#define SL_L7_LISTENER_H
+
+#include <sluiced/config.h>
+#include <sluiced/defs.h>
+#include <sluiced/err.h>
+#include <sluiced/metrics.h>
+
+#include "proxy/io/loop.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sl_l7;
+struct sl_view_listener;
+
+struct sl_listener_cell {
+    _Alignas(64) const struct sl_view_listener *current; /* NULL: no config names it any more */
+    uint64_t head_timeout_ms;                            /* of current, or the last one */
+    uint64_t idle_timeout_ms;
+    struct sl_listener *listener;
+    struct sl_l7 *worker;
+    struct sl_io io;
+    int fd; /* -1: closed */
+    bool accepting;
+};
+
+struct sl_listener {
+    struct sl_listener *next; /* control thread's list */
+    char *name;
+    struct sl_address bind;  /* as configured */
+    struct sl_address bound; /* with the kernel's port */
+    struct sl_series *series;
+    _Atomic uint32_t refs_n; /* connections of all workers */
+    uint32_t views_n;        /* control thread: live views that name it */
+    bool announced;          /* control thread: the log has said where it listens */
+    uint32_t workers_n;
+    struct sl_listener_cell cells[];
+};
+
+/* Opens a socket for each worker; nothing is accepted before a view takes it. SL_ECONFIG names the
+ * address and why. series is taken over on success. */
+int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t workers_n,
+                     struct sl_series *series, struct sl_listener **out, struct sl_error *err)
+    SL_MUST_CHECK;
+
+/* Closes what is still open. No connection and no view is left, or the process ends. */
+void sl_listener_free(struct sl_listener *l);
+
+#endif

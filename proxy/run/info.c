@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * info: what the admin side may ask of the process, answered from the running view.
+ */
+#include <sluiced/time.h>
+
+#include "process.h"
+
+#include <string.h>
+
+static struct sl_process *of(struct sl_control *c)
+{
+    return sl_container_of(c, struct sl_process, control);
+}
+
+bool sl_process_is_ready(struct sl_process *p, const char **because)
+{
+    *because = "";
+    if (p->drain_started_ms != 0) {
+        *because = "draining";
+    } else if (p->view == NULL) {
+        *because = "waiting for the endpoints of the first config";
+    }
+    return **because == '\0';
+}
+
+static void process_info(struct sl_control *c, struct sl_process_info *out)
+{
+    struct sl_process *p = of(c);
+    const struct sl_view *view = p->view;
+
+    *out = (struct sl_process_info){
+        .generation = p->generation,
+        .content_hash = view != NULL ? view->config->content_hash : 0,
+        .config_file = p->config_file,
+        .applied_unix_ms = p->applied_unix_ms,
+        .started_unix_ms = p->started_unix_ms,
+        .reloads_n = p->reloads_n,
+        .reload_failures_n = p->reload_failures_n,
+        .reload_error = p->reload_error,
+        .live_views_n = p->live_views_n,
+        .workers_n = p->workers_n,
+        .draining = p->drain_started_ms != 0,
+        .listeners_n = view != NULL ? view->listeners_n : 0,
+        .pools_n = view != NULL ? view->pools_n : 0,
+    };
+    out->ready = sl_process_is_ready(p, &out->not_ready_because);
+}
+
+static void listener_info(struct sl_control *c, size_t i, struct sl_listener_info *out)
+{
+    const struct sl_view_listener *l = &of(c)->view->listeners[i];
+    uint64_t begun_n = sl_series_sum(l->handle->series, SL_LISTENER_CONNECTIONS);
+
+    *out = (struct sl_listener_info){
+        .name = l->conf->name,
+        .address = l->handle->bound,
+        .tls = l->conf->tls != NULL,
+        .client_certificate = l->conf->tls != NULL && l->conf->tls->ca != NULL,
+        .connections_n = begun_n - sl_series_sum(l->handle->series, SL_LISTENER_CONNECTIONS_ENDED),
+        .connections_total_n = begun_n,
+        .routes_n = l->routes_n,
+    };
+}
+
+static void route_info(struct sl_control *c, size_t listener, size_t i, struct sl_route_info *out)
+{
+    const struct sl_view_route *r = &of(c)->view->listeners[listener].routes[i];
+
+    *out = (struct sl_route_info){
+        .name = r->conf->name,
+        .host = r->conf->host != NULL ? r->conf->host : "",
+        .path = r->conf->path,
+        .sides_n = r->sides_n,
+    };
+}
+
+static void side_info(struct sl_control *c, size_t listener, size_t route, size_t i,
+                      struct sl_side_info *out)
+{
+    const struct sl_view_route *r = &of(c)->view->listeners[listener].routes[route];
+    uint64_t counts[SL_SPLIT_SIDES_MAX_N] = {0};
+    uint64_t sum = 0;
+
+    for (size_t s = 0; s < r->sides_n; s++) {
+        sum += r->conf->sides[s].weight;
+    }
+    if (r->split != NULL) {
+        (void)sl_split_counts(r->split, counts); /* the sum is not asked for */
+    } else {
+        for (size_t reason = 0; reason < SL_REASONS_N * SL_CODE_CLASSES_N; reason++) {
+            counts[0] += sl_series_sum(r->sides[0].series, SL_ROUTE_REQUESTS + reason);
+        }
+    }
+    *out = (struct sl_side_info){
+        .pool = r->conf->sides[i].pool,
+        .weight = r->conf->sides[i].weight,
+        .share = sum > 0 ? (double)r->conf->sides[i].weight / (double)sum : 0.0,
+        .picked_n = counts[i],
+    };
+}
+
+static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
+{
+    static const char *const checks[] = {
+        [SL_HEALTH_CHECK_NONE] = "none",
+        [SL_HEALTH_CHECK_HTTP] = "http",
+        [SL_HEALTH_CHECK_TCP] = "tcp",
+    };
+    struct sl_process *p = of(c);
+    const struct sl_view_pool *vp = &p->view->pools[i];
+    const struct sl_source *source = vp->run->running->source;
+
+    *out = (struct sl_pool_info){
+        .name = vp->conf->name,
+        .balance = vp->conf->balance,
+        .source = source->ops->name,
+        .health = checks[vp->conf->health.kind],
+        .tls = vp->conf->tls != NULL,
+        .now_ms = sl_loop_now_ms(p->loop),
+        .picks_n = sl_pool_stat(vp->pool, SL_POOL_PICKS),
+        .picks_draining_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_DRAINING),
+        .picks_any_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_ANY),
+        .nobody_n = sl_pool_stat(vp->pool, SL_POOL_NOBODY),
+        .ejections_n = sl_pool_stat(vp->pool, SL_POOL_EJECTIONS),
+        .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
+    };
+    source->ops->status(source, &out->discovery);
+}
+
+static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out)
+{
+    struct sl_process *p = of(c);
+    const struct sl_member *m = &p->view->pools[pool].pool->newest->members[i];
+    const struct sl_endpoint *ep = m->endpoint;
+    uint64_t now_ms = sl_loop_now_ms(p->loop);
+    uint64_t until_ms = atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed);
+
+    *out = (struct sl_endpoint_info){
+        .address = ep->address,
+        .pod = ep->pod_name,
+        .weight = m->weight,
+        .draining = m->draining,
+        .health = atomic_load_explicit(&ep->health, memory_order_relaxed),
+        .ejected_ms = until_ms > now_ms ? until_ms - now_ms : 0,
+        .in_flight_n = atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed),
+    };
+    for (int s = 0; s < SL_ENDPOINT_STATS_N; s++) {
+        out->stats[s] = sl_endpoint_stat(ep, (enum sl_endpoint_stat)s);
+    }
+}
+
+static int reload(struct sl_control *c)
+{
+    return sl_reload_start(of(c));
+}
+
+static void drain(struct sl_control *c)
+{
+    sl_drain_start(of(c), false);
+}
+
+void sl_info_init(struct sl_process *p)
+{
+    p->control = (struct sl_control){
+        .process = process_info,
+        .listener = listener_info,
+        .route = route_info,
+        .side = side_info,
+        .pool = pool_info,
+        .endpoint = endpoint_info,
+        .reload = reload,
+        .drain = drain,
+        .metrics = p->registry,
+    };
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pools: a pool's source pushes snapshots, each becomes a set, each set goes to all workers and
+ * comes back when the last of them has let go.
+ */
+#include <sluiced/log.h>
+
+#include "process.h"
+
+#include "proxy/base/alloc.h"
+#include "proxy/upstream/pool.h"
+
+#include <string.h>
+
+/* A set on its way back. Made together with it, so that coming back needs no memory. */
+struct set_return {
+    struct sl_mail mail;
+    struct sl_run_pool *pool;
+    struct sl_endpoint_set *set;
+};
+
+static void free_if_done(struct sl_run_pool *rp);
+
+static void on_set_back(struct sl_mail *m)
+{
+    struct set_return *r = sl_container_of(m, struct set_return, mail);
+    struct sl_run_pool *rp = r->pool;
+
+    sl_pool_free_set(r->set);
+    sl_free(r);
+    free_if_done(rp);
+}
+
+/* On the worker that let go last. */
+static void on_set_done(struct sl_published *published)
+{
+    struct set_return *r = published->owner;
+    sl_mailbox_post(r->pool->process->loop, &r->mail);
+}
+
+/* No view names the pool any more, and its last set is back. */
+static void free_if_done(struct sl_run_pool *rp)
+{
+    if (!rp->ending || rp->pool->sets_n > 0) {
+        return;
+    }
+    sl_list_unlink(&rp->link);
+    sl_pool_free(rp->pool);
+    sl_series_unref(&rp->series);
+    sl_config_unref(&rp->config);
+    sl_free(rp);
+}
+
+static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
+{
+    const struct sl_run_source *rs = rp->running;
+    struct sl_snapshot s = {.items = rs->found, .n = rs->found_n, .received_us = rs->received_us};
+    struct sl_endpoint_set *set;
+    struct set_return *r = sl_alloc(sizeof(*r));
+    if (r == NULL) {
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory for a set");
+    }
+    int rc = sl_pool_build_set(rp->pool, &s, rp->conf, &set, err);
+    if (rc != SL_OK) {
+        sl_free(r);
+        return rc;
+    }
+    r->mail.on_mail = on_set_back;
+    r->pool = rp;
+    r->set = set;
+    set->published.owner = r;
+    if (sl_workers_take_set(rp->process, rp, set, s.received_us) != SL_OK) {
+        sl_pool_free_set(set);
+        sl_free(r);
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory to mail a set");
+    }
+    rp->pool->newest = set;
+    if (rp->health != NULL) {
+        sl_health_set_members(rp->health, set);
+    }
+    return SL_OK;
+}
+
+/* Keeps the set there is when a new one cannot be made: the next snapshot tries again. */
+static void publish_or_log(struct sl_run_pool *rp)
+{
+    struct sl_error err;
+
+    if (publish_set(rp, &err) == SL_OK) {
+        sl_log(SL_LOG_INFO, "endpoints_changed", {"pool", SL_LOG_STR(rp->pool->name)},
+               {"endpoints", SL_LOG_UINT(rp->running->found_n)});
+    } else {
+        sl_log(SL_LOG_ERROR, "endpoints_not_applied", {"pool", SL_LOG_STR(rp->pool->name)},
+               {"error", SL_LOG_STR(err.message)});
+    }
+}
+
+/* ---- Sources */
+
+static bool same_found(const struct sl_run_source *rs, const struct sl_snapshot *s)
+{
+    if (!rs->synced || rs->found_n != s->n) {
+        return false;
+    }
+    for (size_t i = 0; i < s->n; i++) {
+        const struct sl_found *a = &rs->found[i];
+        const struct sl_found *b = &s->items[i];
+        if (sl_found_compare(a, b) != 0 || a->weight != b->weight || a->draining != b->draining) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
+{
+    struct sl_run_source *rs = sl_container_of(sink, struct sl_run_source, sink);
+
+    if (same_found(rs, s)) {
+        return;
+    }
+    struct sl_found *copy = sl_alloc_array(s->n > 0 ? s->n : 1, sizeof(*copy));
+    if (copy == NULL) {
+        sl_log(SL_LOG_ERROR, "endpoints_not_applied", {"pool", SL_LOG_STR(rs->pool->pool->name)},
+               {"error", SL_LOG_STR("no memory for a snapshot")});
+        return;
+    }
+    if (s->n > 0) {
+        memcpy(copy, s->items, s->n * sizeof(*copy));
+    }
+    sl_free(rs->found);
+    rs->found = copy;
+    rs->found_n = s->n;
+    rs->received_us = s->received_us;
+    rs->synced = true;
+    if (rs == rs->pool->running) {
+        publish_or_log(rs->pool);
+    }
+    sl_reload_pool_synced(rs->pool->process);
+}
+
+static void source_free(struct sl_run_source *rs)
+{
+    if (rs == NULL) {
+        return;
+    }
+    if (rs->source != NULL) {
+        rs->source->ops->stop(rs->source);
+    }
+    sl_config_unref(&rs->config);
+    sl_free(rs->found);
+    sl_free(rs);
+}
+
+/* *where: rp->running or rp->next, set before the source starts, for it may push at once. */
+static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
+                        const struct sl_pool_config *conf, struct sl_run_source **where,
+                        struct sl_error *err)
+{
+    const struct sl_source_ops *ops = sl_source_get(conf->discover.kind);
+    struct sl_run_source *rs = sl_alloc(sizeof(*rs));
+    if (rs == NULL) {
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory for the source of %s", conf->name);
+    }
+    rs->sink.on_snapshot = on_snapshot;
+    rs->pool = rp;
+    rs->config = sl_config_ref(config);
+    rs->identity_hash = conf->identity_hash;
+    *where = rs;
+    int rc = ops->start(conf, config, rp->process->loop, rp->process->fetcher, &rs->sink,
+                        &rs->source, err);
+    if (rc != SL_OK) {
+        *where = NULL;
+        source_free(rs);
+    }
+    return rc;
+}
+
+/* ---- Checks */
+
+static void stop_health(struct sl_run_pool *rp)
+{
+    if (rp->health != NULL) {
+        sl_health_unwatch(rp->health);
+        rp->health = NULL;
+    }
+    sl_tls_context_free(rp->health_tls);
+    rp->health_tls = NULL;
+    rp->health_conf = NULL;
+    sl_config_unref(&rp->health_config);
+}
+
+static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_config *conf,
+                        const struct sl_tls_context *tls)
+{
+    if (rp->health_conf == NULL) {
+        return false;
+    }
+    const struct sl_health_config *a = &rp->health_conf->health;
+    const struct sl_health_config *b = &conf->health;
+    bool same_path =
+        a->path == b->path || (a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0);
+    bool same_tls =
+        (tls == NULL) == (rp->health_tls == NULL) &&
+        (tls == NULL || sl_tls_context_identity(tls) == sl_tls_context_identity(rp->health_tls));
+
+    return same_path && same_tls && a->kind == b->kind && a->interval_ms == b->interval_ms &&
+           a->timeout_ms == b->timeout_ms && a->rise_n == b->rise_n && a->fall_n == b->fall_n;
+}
+
+/* Checks that stay the same go on as they are, with what they have counted. */
+static int update_health(struct sl_run_pool *rp, const struct sl_config *config,
+                         const struct sl_pool_config *conf, struct sl_error *err)
+{
+    struct sl_tls_context *tls = NULL;
+    struct sl_health_watch *watch = NULL;
+
+    if (conf->health.kind == SL_HEALTH_CHECK_NONE) {
+        stop_health(rp);
+        return SL_OK;
+    }
+    if (conf->tls != NULL) {
+        int rc = sl_tls_client_context_new(conf->name, conf->tls, &tls, err);
+        if (rc != SL_OK) {
+            return rc;
+        }
+    }
+    if (same_health(rp, conf, tls)) {
+        sl_tls_context_free(tls);
+        return SL_OK;
+    }
+    int rc = sl_health_watch(rp->process->health, rp->pool, conf, tls, &watch);
+    if (rc != SL_OK) {
+        sl_tls_context_free(tls);
+        return sl_error_set(err, rc, NULL, "no memory for checks");
+    }
+    stop_health(rp);
+    rp->health = watch;
+    rp->health_tls = tls;
+    rp->health_conf = conf;
+    rp->health_config = sl_config_ref(config);
+    if (rp->pool->newest != NULL) {
+        sl_health_set_members(watch, rp->pool->newest);
+    }
+    return SL_OK;
+}
+
+/* ---- The pool */
+
+struct sl_run_pool *sl_run_pool_find(struct sl_process *p, const char *name)
+{
+    for (struct sl_list *l = p->pools.next; l != &p->pools; l = l->next) {
+        struct sl_run_pool *rp = sl_container_of(l, struct sl_run_pool, link);
+        if (!rp->ending && strcmp(rp->pool->name, name) == 0) {
+            return rp;
+        }
+    }
+    return NULL;
+}
+
+static int pool_new(struct sl_process *p, const struct sl_config *config,
+                    const struct sl_pool_config *conf, struct sl_run_pool **out)
+{
+    const char *labels[] = {conf->name};
+    struct sl_run_pool *rp = sl_alloc(sizeof(*rp));
+    if (rp == NULL) {
+        return SL_ENOMEM;
+    }
+    rp->process = p;
+    if (sl_pool_new(conf->name, p->workers_n, &p->endpoint_ids, on_set_done, &rp->pool) != SL_OK) {
+        goto fail_alloc;
+    }
+    if (sl_series_get(p->registry, SL_SCOPE_POOL, labels, &rp->series) != SL_OK) {
+        goto fail_pool;
+    }
+    rp->config = sl_config_ref(config);
+    rp->conf = conf;
+    sl_list_push_back(&p->pools, &rp->link);
+    *out = rp;
+    return SL_OK;
+fail_pool:
+    sl_pool_free(rp->pool);
+fail_alloc:
+    sl_free(rp);
+    return SL_ENOMEM;
+}
+
+int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
+                        const struct sl_pool_config *conf, struct sl_run_pool **out,
+                        struct sl_error *err)
+{
+    struct sl_run_pool *rp = sl_run_pool_find(p, conf->name);
+    int rc = SL_OK;
+
+    if (rp == NULL && pool_new(p, config, conf, &rp) != SL_OK) {
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory for pool %s", conf->name);
+    }
+    rp->views_n++;
+    if (rp->running == NULL) {
+        rc = source_start(rp, config, conf, &rp->running, err);
+        if (rc == SL_OK) {
+            rc = update_health(rp, config, conf, err);
+        }
+    } else if (rp->running->identity_hash != conf->identity_hash) {
+        rc = source_start(rp, config, conf, &rp->next, err);
+    }
+    if (rc != SL_OK) {
+        sl_run_pool_unref(rp);
+        return rc;
+    }
+    *out = rp;
+    return SL_OK;
+}
+
+void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
+                        const struct sl_pool_config *conf)
+{
+    struct sl_error err;
+    bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0;
+    const struct sl_config *old = rp->config;
+
+    rp->config = sl_config_ref(config);
+    rp->conf = conf;
+    sl_config_unref(&old);
+    if (rp->next != NULL) {
+        source_free(rp->running);
+        rp->running = rp->next;
+        rp->next = NULL;
+        rebuild = true;
+    }
+    if (rebuild && rp->running->synced) {
+        publish_or_log(rp);
+    }
+    if (update_health(rp, config, conf, &err) != SL_OK) {
+        sl_log(SL_LOG_ERROR, "health_checks_unchanged", {"pool", SL_LOG_STR(rp->pool->name)},
+               {"error", SL_LOG_STR(err.message)});
+    }
+}
+
+void sl_run_pool_cancel(struct sl_run_pool *rp)
+{
+    source_free(rp->next);
+    rp->next = NULL;
+}
+
+bool sl_run_pool_is_synced(const struct sl_run_pool *rp)
+{
+    return rp->next != NULL ? rp->next->synced : rp->running->synced;
+}
+
+void sl_run_pool_unref(struct sl_run_pool *rp)
+{
+    SL_ASSERT(rp->views_n > 0, "pool %s is named by no view", rp->pool->name);
+    if (--rp->views_n > 0) {
+        return;
+    }
+    rp->ending = true;
+    stop_health(rp);
+    sl_run_pool_cancel(rp);
+    source_free(rp->running);
+    rp->running = NULL;
+    if (rp->pool->newest != NULL) {
+        rp->pool->newest = NULL;
+        /* The workers let go of the last set; without memory to say so it stays, and is counted. */
+        if (sl_workers_take_set(rp->process, rp, NULL, 0) != SL_OK) {
+            sl_log(SL_LOG_ERROR, "pool_not_freed", {"pool", SL_LOG_STR(rp->pool->name)});
+        }
+    }
+    free_if_done(rp);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * process: the control thread's state: everything that outlives one config, and what is under way.
+ *
+ *   process.c  start, run, end          pools.c   pools, their sources, sets on their way
+ *   view.c     a view from a config     reload.c  load, wait, commit, and who triggers it
+ *   worker.c   threads and their mail   drain.c   the orderly end
+ *   info.c     what admin may ask       watch.c   files that changed
+ *
+ * Lifetime:  process
+ * Thread:    control thread, but for what its comments say
+ */
+#ifndef SL_RUN_PROCESS_H
+#define SL_RUN_PROCESS_H
+
+#include <sluiced/control.h>
+
+#include "watch.h"
+
+#include "proxy/admin/server.h"
+#include "proxy/base/buf.h"
+#include "proxy/base/list.h"
+#include "proxy/io/fetch.h"
+#include "proxy/io/loop.h"
+#include "proxy/io/tls.h"
+#include "proxy/l7/l7.h"
+#include "proxy/l7/view.h"
+#include "proxy/upstream/health.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SL_SYNC_WAIT_MS 10000 /* what a view waits for its pools' first endpoints */
+#define SL_ERROR_TEXT_BYTES 4096
+
+struct sl_process;
+
+struct sl_worker {
+    struct sl_process *process;
+    struct sl_loop *loop;
+    struct sl_l7 *l7;
+    struct sl_access_log *log;
+    pthread_t thread;
+    uint32_t idx;
+    bool started;
+};
+
+/* A source with what it last found, and the config that it borrows. */
+struct sl_run_source {
+    struct sl_sink sink;
+    struct sl_run_pool *pool;
+    const struct sl_config *config; /* one reference */
+    uint64_t identity_hash;
+    struct sl_source *source;
+    struct sl_found *found; /* of the last snapshot, to build again by another policy */
+    size_t found_n;
+    uint64_t received_us;
+    bool synced;
+};
+
+/* A pool through all configs that name it. */
+struct sl_run_pool {
+    struct sl_list link;
+    struct sl_process *process;
+    struct sl_pool *pool;
+    struct sl_series *series;
+    const struct sl_config *config; /* one reference: sets are made by its conf */
+    const struct sl_pool_config *conf;
+    struct sl_run_source *running;
+    struct sl_run_source *next; /* of a config that is not committed yet, where it differs */
+    struct sl_health_watch *health;
+    const struct sl_config *health_config; /* one reference: what the checks borrow */
+    const struct sl_pool_config *health_conf;
+    struct sl_tls_context *health_tls;
+    uint32_t views_n; /* live views that name it */
+    bool ending;      /* no view names it any more: its last set is on the way back */
+};
+
+/* A config on its way to becoming the running one. */
+struct sl_reload {
+    struct sl_view *view; /* NULL: none is under way */
+    struct sl_timer give_up;
+    bool committed; /* mailed; acks_n workers have not taken it yet */
+    uint32_t acks_n;
+    bool again; /* asked for meanwhile */
+};
+
+struct sl_process {
+    struct sl_control control;
+    struct sl_loop *loop;
+    struct sl_fetcher *fetcher;
+    struct sl_chunk_pool chunks;
+    struct sl_registry *registry;
+    struct sl_series *series;
+    struct sl_health_runner *health;
+    struct sl_tls_secret tls_secret;
+    struct sl_endpoint_ids endpoint_ids;
+
+    const char *config_file;
+    const struct sl_config *first; /* one reference: what only a restart changes */
+    struct sl_worker *workers;
+    struct sl_l7 **engines; /* the workers', for handing connections over */
+    uint32_t workers_n;
+
+    struct sl_list pools;          /* struct sl_run_pool */
+    struct sl_listener *listeners; /* all that are not freed yet */
+    struct sl_view *view;          /* the running one */
+    uint32_t live_views_n;
+    uint64_t last_generation;
+    struct sl_reload reload;
+
+    struct sl_admin *admin;
+    struct sl_admin *probes;
+    int access_fd;
+
+    uint64_t started_unix_ms;
+    uint64_t started_ms;
+    uint64_t applied_unix_ms;
+    uint64_t reloads_n;
+    uint64_t reload_failures_n;
+    char reload_error[SL_ERROR_TEXT_BYTES];
+    uint64_t generation; /* that all workers have taken */
+
+    struct sl_watch *watch;
+    struct sl_signal on_hup;
+    struct sl_signal on_term;
+    struct sl_signal on_int;
+    struct sl_timer drain_timer;
+    uint64_t drain_started_ms; /* 0: not draining */
+    bool drain_closing;        /* the delay is over */
+};
+
+/* process.c. Runs until drained; returns the exit code. */
+int sl_process_run(const char *config_file);
+
+/* worker.c */
+int sl_workers_start(struct sl_process *p, uint32_t workers_n) SL_MUST_CHECK;
+/* Ends the threads: they let go of all views and sets, which come back as mail. */
+void sl_workers_stop(struct sl_process *p);
+void sl_workers_free(struct sl_process *p);
+uint32_t sl_workers_default_n(void);
+
+/* Mails every worker; SL_ENOMEM: none was mailed. */
+int sl_workers_take_view(struct sl_process *p, struct sl_view *view) SL_MUST_CHECK;
+int sl_workers_take_set(struct sl_process *p, struct sl_run_pool *pool, struct sl_endpoint_set *set,
+                        uint64_t received_us) SL_MUST_CHECK;
+int sl_workers_drain(struct sl_process *p) SL_MUST_CHECK;
+void sl_workers_drop_tls(struct sl_process *p,
+                         struct sl_view *view); /* contexts, each on its own */
+uint32_t sl_workers_open_n(const struct sl_process *p);
+
+/* pools.c */
+struct sl_run_pool *sl_run_pool_find(struct sl_process *p, const char *name);
+
+/* The pool that conf speaks of, made when new, with a source that conf asks for: running when the
+ * pool is new, else as next until commit or cancel. One reference. */
+int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
+                        const struct sl_pool_config *conf, struct sl_run_pool **out,
+                        struct sl_error *err) SL_MUST_CHECK;
+void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
+                        const struct sl_pool_config *conf);
+void sl_run_pool_cancel(struct sl_run_pool *rp);
+
+/* Whether it has endpoints to commit with, or knows that there are none. */
+bool sl_run_pool_is_synced(const struct sl_run_pool *rp);
+void sl_run_pool_unref(struct sl_run_pool *rp);
+
+/* view.c. A failure leaves nothing behind. */
+int sl_view_build(struct sl_process *p, const struct sl_config *config, struct sl_view **out,
+                  struct sl_error *err) SL_MUST_CHECK;
+void sl_view_free(struct sl_process *p, struct sl_view *view); /* no worker holds it */
+void sl_listeners_sweep(struct sl_process *p);
+
+/* reload.c */
+void sl_reload_init(struct sl_process *p);
+int sl_reload_start(struct sl_process *p); /* SL_ECONFIG: logged, and in reload_error */
+void sl_reload_pool_synced(struct sl_process *p);
+void sl_reload_worker_took(struct sl_process *p, struct sl_view *view);
+void sl_reload_cancel(struct sl_process *p);
+
+/* drain.c */
+void sl_drain_start(struct sl_process *p, bool at_once);
+
+/* info.c */
+void sl_info_init(struct sl_process *p);
+bool sl_process_is_ready(struct sl_process *p, const char **because);
+
+#endif

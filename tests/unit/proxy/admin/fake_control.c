@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fake_control.h"
+
+#include "tests/unit/check.h"
+
+#include <stdio.h>
+
+static struct fake_control *fake_of(struct sl_control *c)
+{
+    return sl_container_of(c, struct fake_control, control);
+}
+
+static void process(struct sl_control *c, struct sl_process_info *out)
+{
+    *out = fake_of(c)->process;
+}
+
+static void listener(struct sl_control *c, size_t i, struct sl_listener_info *out)
+{
+    assert_true(i < FAKE_LISTENERS_N);
+    *out = fake_of(c)->listener;
+}
+
+static void route(struct sl_control *c, size_t of, size_t i, struct sl_route_info *out)
+{
+    assert_true(of < FAKE_LISTENERS_N && i < FAKE_ROUTES_N);
+    *out = fake_of(c)->routes[i];
+}
+
+static void side(struct sl_control *c, size_t of, size_t of_route, size_t i,
+                 struct sl_side_info *out)
+{
+    assert_true(of < FAKE_LISTENERS_N && of_route < FAKE_ROUTES_N && i < FAKE_SIDES_N);
+    *out = fake_of(c)->sides[of_route][i];
+}
+
+static void pool(struct sl_control *c, size_t i, struct sl_pool_info *out)
+{
+    assert_true(i < FAKE_POOLS_N);
+    *out = fake_of(c)->pools[i];
+    if (i == 1) {
+        out->endpoints_n = fake_of(c)->many_n;
+    }
+}
+
+static void endpoint(struct sl_control *c, size_t of, size_t i, struct sl_endpoint_info *out)
+{
+    if (of == 0) {
+        assert_true(i < FAKE_ENDPOINTS_N);
+        *out = fake_of(c)->endpoints[i];
+        return;
+    }
+    assert_true(i < fake_of(c)->many_n);
+    *out = (struct sl_endpoint_info){.pod = "", .weight = 1, .stats = {1}};
+    (void)snprintf(out->address.host, sizeof(out->address.host), "10.%zu.%zu.%zu", i / 65536,
+                   i / 256 % 256, i % 256);
+    out->address.port = 80;
+}
+
+static int reload(struct sl_control *c)
+{
+    struct fake_control *f = fake_of(c);
+
+    f->reloads_n++;
+    if (f->on_reload != NULL) {
+        f->on_reload(f->on_reload_arg);
+    }
+    return f->reload_code;
+}
+
+static void drain(struct sl_control *c)
+{
+    fake_of(c)->drains_n++;
+}
+
+static void fill_endpoints(struct fake_control *f)
+{
+    static const struct sl_endpoint_info rows[FAKE_ENDPOINTS_N] = {
+        {.address = {"10.0.0.1", 8000, false},
+         .pod = "a-1",
+         .weight = 1,
+         .health = SL_HEALTH_UP,
+         .in_flight_n = 3,
+         .stats = {100, 2, 7, 1}},
+        {.address = {"10.0.0.2", 8000, false},
+         .pod = "a-2",
+         .weight = 1,
+         .draining = true,
+         .stats = {50, 0, 4, 0}},
+        /* One address, two pods: the old one has gone, its watch event has not come. */
+        {.address = {"10.0.0.2", 8000, false},
+         .pod = "a-3",
+         .weight = 1,
+         .in_flight_n = 1,
+         .stats = {5, 0, 1, 0}},
+        {.address = {"fd00::1", 8000, false}, .pod = "", .weight = 2, .health = SL_HEALTH_DOWN},
+        {.address = {"/run/m\"\\.sock", 0, true},
+         .pod = "",
+         .weight = 1,
+         .ejected_ms = 1500,
+         .stats = {9, 9, 9, 2}},
+    };
+
+    for (size_t i = 0; i < FAKE_ENDPOINTS_N; i++) {
+        f->endpoints[i] = rows[i];
+    }
+}
+
+static void fill_series(struct fake_control *f)
+{
+    static const char *const labels[] = {"edge", "chat", "v1"};
+    static const char *const pools[] = {"v1"};
+    struct sl_registry *r = NULL;
+
+    assert_int_equal(sl_registry_new(2, &r), SL_OK);
+    f->control.metrics = r;
+    assert_int_equal(sl_series_get(r, SL_SCOPE_PROCESS, NULL, &f->series[0]), SL_OK);
+    assert_int_equal(sl_series_get(r, SL_SCOPE_LISTENER, labels, &f->series[1]), SL_OK);
+    assert_int_equal(sl_series_get(r, SL_SCOPE_ROUTE, labels, &f->series[2]), SL_OK);
+    assert_int_equal(sl_series_get(r, SL_SCOPE_POOL, pools, &f->series[3]), SL_OK);
+    sl_series_add(f->series[0], 1, SL_PROCESS_HANDED_OFF, 4);
+    sl_series_add(f->series[1], 0, SL_LISTENER_CONNECTIONS, 11);
+    sl_series_add(f->series[1], 1, SL_LISTENER_CONNECTIONS_ENDED, 8);
+    sl_series_add(f->series[1], 1, SL_LISTENER_REFUSED + SL_REASON_NO_ROUTE, 6);
+    sl_series_add(f->series[2], 0, SL_ROUTE_REQUESTS + SL_REASON_OK * SL_CODE_CLASSES_N + 2, 90);
+    sl_series_add(f->series[2], 1, SL_ROUTE_REQUESTS + SL_REASON_OK * SL_CODE_CLASSES_N + 2, 5);
+    sl_series_add(f->series[2], 1,
+                  SL_ROUTE_REQUESTS + SL_REASON_CLIENT_GONE * SL_CODE_CLASSES_N + 0, 1);
+    sl_series_observe_us(f->series[2], 0, SL_ROUTE_DURATION, 700);
+    sl_series_observe_us(f->series[2], 1, SL_ROUTE_DURATION, 1500000);
+    sl_series_observe_us(f->series[2], 1, SL_ROUTE_DURATION, 60000000);
+    sl_series_add(f->series[2], 0, SL_ROUTE_BYTES_OUT, 12345);
+    sl_series_add(f->series[3], 0, SL_POOL_CONNECTS, 21);
+    sl_series_add(f->series[3], 0, SL_POOL_RETRIES, 2);
+}
+
+void fake_control_init(struct fake_control *f)
+{
+    *f = (struct fake_control){
+        .control = {process, listener, route, side, pool, endpoint, reload, drain, NULL},
+        .process = {.generation = 7,
+                    .content_hash = 0xabc,
+                    .config_file = "/etc/sluiced.yaml",
+                    .applied_unix_ms = 1764000000123,
+                    .started_unix_ms = 1763999000500,
+                    .reloads_n = 6,
+                    .reload_failures_n = 1,
+                    .reload_error = "",
+                    .live_views_n = 1,
+                    .workers_n = 2,
+                    .ready = true,
+                    .not_ready_because = "",
+                    .listeners_n = FAKE_LISTENERS_N,
+                    .pools_n = FAKE_POOLS_N},
+        .listener = {.name = "edge",
+                     .address = {"127.0.0.1", 8443, false},
+                     .tls = true,
+                     .client_certificate = true,
+                     .connections_n = 3,
+                     .connections_total_n = 11,
+                     .routes_n = FAKE_ROUTES_N},
+        .routes = {{"chat", "api.test", "/v1/", 2}, {"rest", "", "/", 1}},
+        .sides = {{{"v1", 3, 0.75, 60}, {"v2", 1, 0.25, 20}}, {{"v1", 1, 1.0, 15}}},
+        .pools = {{.name = "v1",
+                   .balance = "least_request",
+                   .source = "kubernetes",
+                   .health = "http",
+                   .tls = true,
+                   .discovery = {.synced = true,
+                                 .connected = true,
+                                 .fresh_at_ms = 98500,
+                                 .events_n = 40,
+                                 .relists_n = 1,
+                                 .reconnects_n = 3,
+                                 .errors_n = 2,
+                                 .last_error = "watch: reset"},
+                   .now_ms = 100000,
+                   .picks_n = 95,
+                   .picks_draining_n = 1,
+                   .ejections_n = 3,
+                   .endpoints_n = FAKE_ENDPOINTS_N},
+                  {.name = "v2",
+                   .balance = "round_robin",
+                   .source = "static",
+                   .health = "none",
+                   .now_ms = 100000,
+                   .nobody_n = 20}},
+    };
+    fill_endpoints(f);
+    fill_series(f);
+}
+
+void fake_control_fini(struct fake_control *f)
+{
+    for (size_t i = 0; i < SL_ARRAY_LEN(f->series); i++) {
+        sl_series_unref(&f->series[i]);
+    }
+    sl_registry_free(f->control.metrics);
+    f->control.metrics = NULL;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sluiced/version.h>
+
+#include "fake_control.h"
+
+#include "proxy/admin/status_json.h"
+#include "proxy/admin/status_text.h"
+#include "proxy/base/text.h"
+#include "tests/unit/check.h"
+
+#include <string.h>
+
+static struct fake_control fake;
+static struct sl_text json;
+static struct sl_text text;
+static struct sl_error err;
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_control_init(&fake);
+    sl_text_init(&json, 1 << 20);
+    sl_text_init(&text, 1 << 20);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sl_text_fini(&json);
+    sl_text_fini(&text);
+    fake_control_fini(&fake);
+    return 0;
+}
+
+static void ask(void)
+{
+    assert_int_equal(sl_status_write(&fake.control, &json), SL_OK);
+}
+
+static void the_status_is_a_page_of_tables(void **state)
+{
+    static const char expected[] =
+        "sluiced " SL_VERSION
+        ", ready\n"
+        "generation 7 of /etc/sluiced.yaml, applied 2025-11-24T16:00:00.123Z, "
+        "hash 0000000000000abc\n"
+        "started 2025-11-24T15:43:20.500Z, workers 2, live views 1, reloads 6, refused 1\n"
+        "\n"
+        "LISTENER  ADDRESS         TLS     OPEN  TOTAL\n"
+        "edge      127.0.0.1:8443  mutual  3     11\n"
+        "\n"
+        "LISTENER  ROUTE  HOST      PATH  POOL  SHARE   PICKED\n"
+        "edge      chat   api.test  /v1/  v1    75.0%   60\n"
+        "                                 v2    25.0%   20\n"
+        "edge      rest   -         /     v1    100.0%  15\n"
+        "\n"
+        "POOL  SOURCE      BALANCE        HEALTH  SYNCED  FRESH     ENDPOINTS  PICKS\n"
+        "v1    kubernetes  least_request  http    yes     1.5s ago  5          95\n"
+        "v2    static      round_robin    none    no      never     0          0\n"
+        "discovery of v1: watch: reset\n"
+        "\n"
+        "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD\n"
+        "v1    10.0.0.1:8000       up            1       3          100       2         a-1\n"
+        "v1    10.0.0.2:8000       draining      1       0          50        0         a-2\n"
+        "v1    10.0.0.2:8000       ready         1       1          5         0         a-3\n"
+        "v1    [fd00::1]:8000      down          2       0          0         0         -\n"
+        "v1    unix:/run/m\"\\.sock  ejected 1.5s  1       0          9         9         -\n";
+    (void)state;
+
+    ask();
+    assert_int_equal(sl_status_text_write(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_string_equal(text.ptr, expected);
+}
+
+static void what_is_wrong_stands_at_the_top(void **state)
+{
+    (void)state;
+
+    fake.process.ready = false;
+    fake.process.draining = true;
+    fake.process.not_ready_because = "draining";
+    fake.process.reload_error = "a.yaml:1:1: no";
+    ask();
+    assert_int_equal(sl_status_text_write(sl_text_slice(&json), &text, &err), SL_OK);
+    check(strncmp(text.ptr, "sluiced " SL_VERSION ", not ready, draining: draining\n",
+                  strlen("sluiced " SL_VERSION ", not ready, draining: draining\n")) == 0,
+          "%s", text.ptr);
+    assert_non_null(strstr(text.ptr, "the last reload was refused:\na.yaml:1:1: no\n"));
+}
+
+static void the_endpoints_alone_are_the_last_table(void **state)
+{
+    (void)state;
+
+    ask();
+    assert_int_equal(sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_int_equal(strncmp(text.ptr, "POOL  ENDPOINT ", 15), 0);
+    assert_non_null(strstr(text.ptr, "\nv1    10.0.0.1:8000 "));
+    assert_null(strstr(text.ptr, "LISTENER"));
+}
+
+static void a_server_cannot_steer_the_terminal(void **state)
+{
+    (void)state;
+
+    (void)memcpy(fake.pools[0].discovery.last_error, "\x1b[2J\x7f", 6);
+    ask();
+    assert_int_equal(sl_status_text_write(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_non_null(strstr(text.ptr, "discovery of v1: ?[2J?\n"));
+    assert_null(strchr(text.ptr, '\x1b'));
+}
+
+static void what_is_no_status_is_refused(void **state)
+{
+    static const char *const rows[] = {
+        "",    "404 not found", "[]", "{}", "{\"listeners\":[]}", "{\"listeners\":1,\"pools\":[]}",
+        "{\"",
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        int rc = sl_status_text_write(sl_slice_of(rows[i]), &text, &err);
+        check(rc == SL_EPROTO && text.len == 0, "%s: %d", rows[i], rc);
+        check(strncmp(err.message, "the answer is not a status", 26) == 0, "%s", err.message);
+    }
+    assert_int_equal(sl_status_text_write_endpoints(SL_SLICE("x"), &text, &err), SL_EPROTO);
+}
+
+static void what_is_missing_or_of_another_type_reads_as_nothing(void **state)
+{
+    (void)state;
+
+    assert_int_equal(sl_status_text_write(SL_SLICE("{\"listeners\":[1,{\"name\":3,\"routes\":{}}],"
+                                                   "\"pools\":[null,{\"endpoints\":[[]]}]}"),
+                                          &text, &err),
+                     SL_OK);
+    assert_non_null(strstr(text.ptr, "POOL  ENDPOINT"));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(the_status_is_a_page_of_tables),
+        TEST(what_is_wrong_stands_at_the_top),
+        TEST(the_endpoints_alone_are_the_last_table),
+        TEST(a_server_cannot_steer_the_terminal),
+        TEST(what_is_no_status_is_refused),
+        TEST(what_is_missing_or_of_another_type_reads_as_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
