@@ -39,7 +39,7 @@ struct sl_fetch_request {
     struct sl_slice cert_pem;
     struct sl_slice key_pem;
     bool accept_gzip;            /* the body comes unpacked */
-    uint64_t connect_timeout_ms; /* TCP and TLS together */
+    uint64_t connect_timeout_ms; /* TCP and TLS together; not 0 */
     uint64_t total_timeout_ms;   /* 0: none, as for a watch */
     uint64_t idle_timeout_ms;    /* no byte for that long: SL_ETIMEOUT; 0: none */
 };

@@ -13,6 +13,12 @@ static struct sl_process *of(struct sl_control *c)
     return sl_container_of(c, struct sl_process, control);
 }
 
+/* The running view; before the first one runs, the one that waits for its endpoints. */
+static const struct sl_view *shown(const struct sl_process *p)
+{
+    return p->view != NULL ? p->view : p->reload.view;
+}
+
 bool sl_process_is_ready(struct sl_process *p, const char **because)
 {
     *because = "";
@@ -27,7 +33,7 @@ bool sl_process_is_ready(struct sl_process *p, const char **because)
 static void process_info(struct sl_control *c, struct sl_process_info *out)
 {
     struct sl_process *p = of(c);
-    const struct sl_view *view = p->view;
+    const struct sl_view *view = shown(p);
 
     *out = (struct sl_process_info){
         .generation = p->generation,
@@ -49,7 +55,7 @@ static void process_info(struct sl_control *c, struct sl_process_info *out)
 
 static void listener_info(struct sl_control *c, size_t i, struct sl_listener_info *out)
 {
-    const struct sl_view_listener *l = &of(c)->view->listeners[i];
+    const struct sl_view_listener *l = &shown(of(c))->listeners[i];
     uint64_t begun_n = sl_series_sum(l->handle->series, SL_LISTENER_CONNECTIONS);
 
     *out = (struct sl_listener_info){
@@ -65,7 +71,7 @@ static void listener_info(struct sl_control *c, size_t i, struct sl_listener_inf
 
 static void route_info(struct sl_control *c, size_t listener, size_t i, struct sl_route_info *out)
 {
-    const struct sl_view_route *r = &of(c)->view->listeners[listener].routes[i];
+    const struct sl_view_route *r = &shown(of(c))->listeners[listener].routes[i];
 
     *out = (struct sl_route_info){
         .name = r->conf->name,
@@ -78,7 +84,7 @@ static void route_info(struct sl_control *c, size_t listener, size_t i, struct s
 static void side_info(struct sl_control *c, size_t listener, size_t route, size_t i,
                       struct sl_side_info *out)
 {
-    const struct sl_view_route *r = &of(c)->view->listeners[listener].routes[route];
+    const struct sl_view_route *r = &shown(of(c))->listeners[listener].routes[route];
     uint64_t counts[SL_SPLIT_SIDES_MAX_N] = {0};
     uint64_t sum = 0;
 
@@ -108,7 +114,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         [SL_HEALTH_CHECK_TCP] = "tcp",
     };
     struct sl_process *p = of(c);
-    const struct sl_view_pool *vp = &p->view->pools[i];
+    const struct sl_view_pool *vp = &shown(p)->pools[i];
     const struct sl_source *source = vp->run->running->source;
 
     *out = (struct sl_pool_info){
@@ -131,7 +137,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
 static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out)
 {
     struct sl_process *p = of(c);
-    const struct sl_member *m = &p->view->pools[pool].pool->newest->members[i];
+    const struct sl_member *m = &shown(p)->pools[pool].pool->newest->members[i];
     const struct sl_endpoint *ep = m->endpoint;
     uint64_t now_ms = sl_loop_now_ms(p->loop);
     uint64_t until_ms = atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed);

@@ -128,7 +128,6 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     if (view != p->reload.view || ++p->reload.acks_n < p->workers_n) {
         return;
     }
-    announce(view);
     p->reload.view = NULL;
     p->reload.committed = false;
     p->reloads_n += p->view != NULL;
@@ -194,6 +193,7 @@ int sl_reload_start(struct sl_process *p)
     int rc = sl_view_build(p, config, &p->reload.view, &err);
     if (rc == SL_OK) {
         note_fixed(p, config);
+        announce(p->reload.view); /* from here on the kernel lets clients in, and they wait */
     }
     sl_config_unref(&config); /* the view has its own */
     if (rc != SL_OK) {

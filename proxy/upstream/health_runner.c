@@ -92,10 +92,17 @@ static void log_change(const struct probe *p, enum sl_health was, enum sl_health
                                                          : SL_LOG_INFO;
 
     sl_address_format(&p->endpoint->address, address, sizeof(address));
-    sl_log(level, is == SL_HEALTH_DOWN ? "endpoint_down" : "endpoint_up",
-           {"pool", SL_LOG_STR(p->watch->pool->name)}, {"address", SL_LOG_STR(address)},
-           {"pod", SL_LOG_STR(p->endpoint->pod_name)}, {"reason", SL_LOG_STR(reason)},
-           {"detail", SL_LOG_STR(detail)});
+    const struct sl_log_field fields[] = {
+        {"pool", SL_LOG_STR(p->watch->pool->name)},
+        {"address", SL_LOG_STR(address)},
+        {"pod", SL_LOG_STR(p->endpoint->pod_name)},
+        {"reason", SL_LOG_STR(reason)},
+        {"detail", SL_LOG_STR(detail)}, /* last: left out where there is none */
+    };
+    if (sl_log_enabled(level)) {
+        sl_log_fields(level, is == SL_HEALTH_DOWN ? "endpoint_down" : "endpoint_up", fields,
+                      SL_ARRAY_LEN(fields) - (detail[0] == '\0' ? 1 : 0));
+    }
 }
 
 static void note(struct probe *p, enum sl_health_verdict verdict, const char *reason,

@@ -114,9 +114,7 @@ class Sluiced:
 
     def addresses(self, pool):
         """ADDRESS:PORT of the endpoints of a pool that take new requests."""
-        return {
-            f"{e['address']}:{e['port']}" for e in self.pool(pool)["endpoints"] if not e["draining"]
-        }
+        return {e["address"] for e in self.pool(pool)["endpoints"] if not e["draining"]}
 
     def wait_endpoints(self, pool, pods, timeout=10):
         """Waits until the endpoints of a pool that take new requests are those of the pods."""
@@ -125,7 +123,7 @@ class Sluiced:
         def same():
             state = self.pool(pool)
             found = self.addresses(pool)
-            assert state["synced"] and found == wanted, f"synced {state['synced']}, {sorted(found)}"
+            assert state["discovery"]["synced"] and found == wanted, f"synced {state['discovery']['synced']}, {sorted(found)}"
             return True
 
         eventually(

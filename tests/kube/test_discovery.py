@@ -43,7 +43,7 @@ def test_pods_that_come_and_go_are_followed(namespace, fleet, start_sluiced):
 def test_a_service_made_later_is_found(namespace, fleet, start_sluiced):
     pod = fleet.start("llama-1", V1)
     proxy = start_sluiced(pools=pool(namespace, service="llama", port="http"))
-    eventually(lambda: proxy.pool("llama")["synced"], "an empty list counts as synced", 10)
+    eventually(lambda: proxy.pool("llama")["discovery"]["synced"], "an empty list counts as synced", 10)
     namespace.service("llama", {"app": "llama"})
     proxy.wait_endpoints("llama", [pod])
 

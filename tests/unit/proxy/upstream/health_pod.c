@@ -7,6 +7,7 @@
 #include "tests/unit/check.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -156,6 +157,8 @@ void pod_init(struct pod *p, struct sl_loop *loop, const struct pod_step *steps,
 {
     const struct sl_address any = {.host = "127.0.0.1"};
 
+    /* As the process does: OpenSSL writes with write(2). */
+    assert_true(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
     memset(p, 0, sizeof(*p));
     p->loop = loop;
     p->steps = steps;

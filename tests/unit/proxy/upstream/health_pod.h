@@ -25,7 +25,7 @@ enum pod_end {
 
 /* What comes of one request. */
 struct pod_step {
-    const char *answer; /* NULL: none */
+    const char *answer;  /* NULL: none */
     size_t filler_bytes; /* of 'x' behind it */
     size_t piece_bytes;  /* the answer leaves in pieces, one a turn; 0: whole */
     enum pod_end end;    /* when all of that was handed to the kernel */
@@ -49,7 +49,7 @@ struct pod {
     struct sl_tls_context *tls; /* NULL: plaintext */
     struct sl_io listen_io;
     struct sl_address address;
-    int listen_fd; /* -1: nobody listens */
+    int listen_fd;                /* -1: nobody listens */
     const struct pod_step *steps; /* one a request; the last one again and again */
     size_t steps_n;
     unsigned connections_n; /* ever accepted */

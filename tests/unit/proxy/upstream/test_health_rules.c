@@ -71,8 +71,7 @@ static void a_streak_does_not_wrap(void **state)
     struct sl_health_streak streak = {.bad_n = UINT32_MAX};
     (void)state;
 
-    assert_int_equal(sl_health_next(SL_HEALTH_DOWN, &streak, SL_HEALTH_BAD, &conf),
-                     SL_HEALTH_DOWN);
+    assert_int_equal(sl_health_next(SL_HEALTH_DOWN, &streak, SL_HEALTH_BAD, &conf), SL_HEALTH_DOWN);
     assert_true(streak.bad_n == UINT32_MAX);
 }
 
@@ -84,22 +83,14 @@ static void a_result_has_a_verdict_and_a_reason(void **state)
         enum sl_health_verdict verdict;
         const char *reason;
     } rows[] = {
-        {SL_OK, 0, SL_HEALTH_GOOD, "ok"},
-        {SL_OK, 200, SL_HEALTH_GOOD, "status_200"},
-        {SL_OK, 299, SL_HEALTH_GOOD, "status_299"},
-        {SL_OK, 300, SL_HEALTH_BAD, "status_300"},
-        {SL_OK, 301, SL_HEALTH_BAD, "status_301"},
-        {SL_OK, 404, SL_HEALTH_BAD, "status_404"},
-        {SL_OK, 503, SL_HEALTH_BAD, "status_503"},
-        {SL_EREFUSED, 0, SL_HEALTH_REFUSED, "refused"},
-        {SL_ETIMEOUT, 0, SL_HEALTH_BAD, "timeout"},
-        {SL_ERESET, 0, SL_HEALTH_BAD, "reset"},
-        {SL_ECLOSED, 0, SL_HEALTH_BAD, "reset"},
-        {SL_ETLS, 0, SL_HEALTH_BAD, "tls"},
-        {SL_EPROTO, 0, SL_HEALTH_BAD, "protocol"},
-        {SL_EIO, 0, SL_HEALTH_BAD, "io"},
-        {SL_ENOMEM, 0, SL_HEALTH_SILENT, "memory"},
-        {SL_ELIMIT, 0, SL_HEALTH_SILENT, "limit"},
+        {SL_OK, 0, SL_HEALTH_GOOD, "ok"},           {SL_OK, 200, SL_HEALTH_GOOD, "status_200"},
+        {SL_OK, 299, SL_HEALTH_GOOD, "status_299"}, {SL_OK, 300, SL_HEALTH_BAD, "status_300"},
+        {SL_OK, 301, SL_HEALTH_BAD, "status_301"},  {SL_OK, 404, SL_HEALTH_BAD, "status_404"},
+        {SL_OK, 503, SL_HEALTH_BAD, "status_503"},  {SL_EREFUSED, 0, SL_HEALTH_REFUSED, "refused"},
+        {SL_ETIMEOUT, 0, SL_HEALTH_BAD, "timeout"}, {SL_ERESET, 0, SL_HEALTH_BAD, "reset"},
+        {SL_ECLOSED, 0, SL_HEALTH_BAD, "reset"},    {SL_ETLS, 0, SL_HEALTH_BAD, "tls"},
+        {SL_EPROTO, 0, SL_HEALTH_BAD, "protocol"},  {SL_EIO, 0, SL_HEALTH_BAD, "io"},
+        {SL_ENOMEM, 0, SL_HEALTH_SILENT, "memory"}, {SL_ELIMIT, 0, SL_HEALTH_SILENT, "limit"},
     };
     (void)state;
 

@@ -39,8 +39,8 @@ static int setup(void **state)
     f.conf.kind = SL_HEALTH_CHECK_TCP;
     f.target = (struct sl_health_target){.loop = f.loop, .chunks = &f.chunks, .conf = &f.conf};
     pod_init(&f.pod, f.loop, &nothing, 1);
-    f.check = sl_health_checker_get(SL_HEALTH_CHECK_TCP)
-                  ->new(&f.target, &f.pod.address, on_report, &f);
+    f.check =
+        sl_health_checker_get(SL_HEALTH_CHECK_TCP)->new(&f.target, &f.pod.address, on_report, &f);
     assert_non_null(f.check);
     return 0;
 }
