@@ -44,8 +44,9 @@ HARDEN := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack
 
 FLAGS_release := -O2 $(HARDEN)
 FLAGS_debug := -Og -fno-omit-frame-pointer
-FLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-FLAGS_tsan := -O1 -fno-omit-frame-pointer -fsanitize=thread
+# What sanitizers insert makes gcc see null pointers where there are none.
+FLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-null-dereference
+FLAGS_tsan := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-null-dereference
 FLAGS_fuzz := $(FLAGS_asan) -fsanitize=fuzzer-no-link
 FLAGS := $(or $(FLAGS_$(FLAVOUR)),$(error FLAVOUR=$(FLAVOUR): expected release, debug, asan, tsan or fuzz))
 

@@ -490,29 +490,31 @@ static void begin(struct conn *c, const struct sl_view_pool *pool, struct sl_exc
     x->up = &c->base;
 }
 
-/* A connection to ep whose opening has begun; the fd and the memory are gone if not. */
-static int connect_new(struct sl_l7 *w, const struct sl_view_pool *pool, struct sl_endpoint *ep,
-                       struct conn **out)
+/* A connection to ep whose opening has begun; NULL, and *code says why, when it has not. */
+static struct conn *connect_new(struct sl_l7 *w, const struct sl_view_pool *pool,
+                                struct sl_endpoint *ep, int *code)
 {
     struct sl_tls_session *tls = NULL;
     struct conn *c = sl_alloc(sizeof(*c));
     int fd;
 
+    *code = SL_ENOMEM;
     if (c == NULL) {
-        return SL_ENOMEM;
+        return NULL;
     }
     if (pool->tls != NULL) {
         tls = sl_tls_connect(pool->tls[w->idx], &ep->address);
         if (tls == NULL) {
             sl_free(c);
-            return SL_ENOMEM;
+            return NULL;
         }
     }
     int rc = sl_socket_connect(&ep->address, &fd);
     if (rc != SL_OK && rc != SL_AGAIN) {
         sl_tls_session_free(tls);
         sl_free(c);
-        return rc;
+        *code = rc;
+        return NULL;
     }
     uint64_t now = sl_loop_now_ms(w->loop);
     c->w = w;
@@ -527,8 +529,7 @@ static int connect_new(struct sl_l7 *w, const struct sl_view_pool *pool, struct 
     sl_stream_open(&c->stream, w->loop, &w->chunks, fd, rc == SL_AGAIN,
                    tls != NULL ? &sl_transport_tls : &sl_transport_plain, tls, &stream_ops);
     c->attaching = false;
-    *out = c;
-    return SL_OK;
+    return c;
 }
 
 int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, struct sl_endpoint *ep,
@@ -544,8 +545,9 @@ int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, stru
     }
     sl_series_add(pool->series, w->idx, SL_POOL_CONNECTS, 1);
     sl_endpoint_count(ep, w->idx, SL_ENDPOINT_CONNECTS);
-    int rc = connect_new(w, pool, ep, &c);
-    if (rc != SL_OK) {
+    int rc;
+    c = connect_new(w, pool, ep, &rc);
+    if (c == NULL) {
         return rc;
     }
     if (c->open_code != SL_OK && c->open_code != SL_AGAIN) {

@@ -354,6 +354,36 @@ static void a_unix_socket_is_asked_as_localhost(void **state)
     assert_int_equal(f.pod.connections_n, 1);
 }
 
+/* They come behind the handshake, and here long before the answer. */
+static void session_tickets_are_no_answer(void **state)
+{
+    static const struct pod_step say_nothing = {.answer = NULL};
+    const char *names[] = {"llama.prod.svc"};
+    const struct sl_tls_config good = {.ca = pki_path("ca.crt"), .san = {names, 1}};
+    struct sl_tls_context *server = pki_server("edge", false);
+    struct sl_tls_context *trusts = pki_client_of(&good);
+    struct iovec iov = {.iov_base = (char[]){OK_TEXT}, .iov_len = sizeof(OK_TEXT) - 1};
+    unsigned want_n = 1;
+    (void)state;
+
+    f.pod.tls = server;
+    f.target.tls = trusts;
+    pod_say(&f.pod, &say_nothing);
+    f.check->ops->start(f.check);
+    for (int i = 0; i < 50; i++) {
+        sl_loop_run_once(f.loop);
+    }
+    assert_int_equal(f.pod.requests_n, 1);
+    check(f.reports_n == 0, "it took tickets for an answer: %d", f.result.code);
+    sl_stream_send(&f.pod.conns[0].stream, &iov, 1);
+    pod_turn_until(f.loop, has_reported, &want_n, "a report");
+    assert_int_equal(f.result.status, 200);
+    f.check->ops->stop(f.check);
+    pod_turn_until(f.loop, all_closed, &f.pod, "all to close");
+    sl_tls_context_free(server);
+    sl_tls_context_free(trusts);
+}
+
 static void over_tls_the_pools_own_context_decides(void **state)
 {
     const char *names[] = {"llama.prod.svc"};
@@ -369,7 +399,7 @@ static void over_tls_the_pools_own_context_decides(void **state)
     probe();
     assert_int_equal(f.result.code, SL_OK);
     assert_int_equal(f.result.status, 200);
-    assert_true(is_kept()); /* session tickets that come later end nothing */
+    assert_true(is_kept());
     probe();
     assert_int_equal(f.result.status, 200);
     assert_int_equal(f.pod.connections_n, 1);
@@ -453,6 +483,7 @@ int main(void)
         T(a_port_where_nobody_listens_is_refused),
         T(a_stopped_probe_reports_nothing_and_can_start_again),
         T(a_unix_socket_is_asked_as_localhost),
+        T(session_tickets_are_no_answer),
         T(over_tls_the_pools_own_context_decides),
         T(without_memory_the_result_is_ours_and_the_next_probe_is_well),
         T(no_memory_for_a_check_gives_none),

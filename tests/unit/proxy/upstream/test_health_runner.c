@@ -269,6 +269,7 @@ static void no_answer_within_the_timeout_is_a_failure(void **state)
     assert_int_equal(f.pods[0].connections_n, 2);
     pod_say(&f.pods[0], &say_ok);
     until(is_up, "an answer");
+    assert_int_equal(f.pods[0].open_n, 1); /* those that hung are closed */
 }
 
 static void traffic_that_succeeds_stands_in_for_a_probe(void **state)
