@@ -160,8 +160,11 @@ canary: ## prove that the sanitizers do bite: broken programs must fail
 	$(Q)$(MAKE) FLAVOUR=tsan $(BUILD_ROOT)/tsan/tests/canary/race
 	$(Q).ci/canary $(BUILD_ROOT)
 
+# Under TSan what threads meet in: publication, shared counters, handing over.
+INTEGRATION := $(if $(filter tsan,$(FLAVOUR)),$(wildcard $(patsubst %,tests/integration/test_%.py,reload reload_load \
+  split health proxy)),tests/integration)
 integration: all ## pytest against the binary of FLAVOUR (PYTEST_ARGS=...)
-	$(Q)$(SLUICED_ENV) $(PYTEST) 'integration $(FLAVOUR)' tests/integration -n 2 $(PYTEST_ARGS)
+	$(Q)$(SLUICED_ENV) $(PYTEST) 'integration $(FLAVOUR)' $(INTEGRATION) -n 2 $(PYTEST_ARGS)
 
 kube: all ## pytest against a real Kubernetes API server, built from its Go module at the first run
 	$(Q)PYTEST_TIMEOUT_S=900 $(SLUICED_ENV) \

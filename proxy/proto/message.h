@@ -91,9 +91,9 @@ static inline void sl_request_head_init(struct sl_request_head *r, struct sl_hea
 {
     *r = (struct sl_request_head){
         .headers = {.items = items, .capacity_n = capacity_n},
-        .path_buf = path_buf,
         .path_buf_bytes = path_buf_bytes,
     };
+    r->path_buf = path_buf;
 }
 
 static inline void sl_response_head_init(struct sl_response_head *r, struct sl_header *items,

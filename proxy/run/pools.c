@@ -348,6 +348,14 @@ bool sl_run_pool_is_synced(const struct sl_run_pool *rp)
     return rp->next != NULL ? rp->next->synced : rp->running->synced;
 }
 
+/* Without memory to say so the set stays with the workers, until they end. */
+static void take_last_set_back(struct sl_run_pool *rp)
+{
+    if (sl_workers_take_set(rp->process, rp, NULL, 0) != SL_OK) {
+        sl_log(SL_LOG_ERROR, "pool_not_freed", {"pool", SL_LOG_STR(rp->pool->name)});
+    }
+}
+
 void sl_run_pool_unref(struct sl_run_pool *rp)
 {
     SL_ASSERT(rp->views_n > 0, "pool %s is named by no view", rp->pool->name);
@@ -361,10 +369,7 @@ void sl_run_pool_unref(struct sl_run_pool *rp)
     rp->running = NULL;
     if (rp->pool->newest != NULL) {
         rp->pool->newest = NULL;
-        /* The workers let go of the last set; without memory to say so it stays, and is counted. */
-        if (sl_workers_take_set(rp->process, rp, NULL, 0) != SL_OK) {
-            sl_log(SL_LOG_ERROR, "pool_not_freed", {"pool", SL_LOG_STR(rp->pool->name)});
-        }
+        take_last_set_back(rp);
     }
     free_if_done(rp);
 }

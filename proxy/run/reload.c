@@ -40,16 +40,21 @@ static void refuse_errors(struct sl_process *p, const struct sl_config_errors *e
     sl_text_fini(&text);
 }
 
-static void announce(const struct sl_view *view)
+static void announce(struct sl_listener *l)
+{
+    char text[160];
+
+    l->announced = true;
+    sl_address_format(&l->bound, text, sizeof(text));
+    sl_log(SL_LOG_INFO, "listening", {"listener", SL_LOG_STR(l->name)},
+           {"address", SL_LOG_STR(text)});
+}
+
+static void announce_new(const struct sl_view *view)
 {
     for (size_t i = 0; i < view->listeners_n; i++) {
-        struct sl_listener *l = view->listeners[i].handle;
-        char text[160];
-        if (!l->announced) {
-            l->announced = true;
-            sl_address_format(&l->bound, text, sizeof(text));
-            sl_log(SL_LOG_INFO, "listening", {"listener", SL_LOG_STR(l->name)},
-                   {"address", SL_LOG_STR(text)});
+        if (!view->listeners[i].handle->announced) {
+            announce(view->listeners[i].handle);
         }
     }
 }
@@ -85,15 +90,19 @@ static void commit(struct sl_process *p)
     p->reload.acks_n = 0;
 }
 
+static void warn_not_synced(const struct sl_view_pool *vp)
+{
+    sl_log(SL_LOG_WARN, "pool_not_synced", {"pool", SL_LOG_STR(vp->conf->name)},
+           {"waited_ms", SL_LOG_UINT(SL_SYNC_WAIT_MS)});
+}
+
 static void on_give_up(struct sl_timer *t)
 {
     struct sl_process *p = sl_container_of(t, struct sl_process, reload.give_up);
 
     for (size_t i = 0; i < p->reload.view->pools_n; i++) {
-        const struct sl_view_pool *vp = &p->reload.view->pools[i];
-        if (!sl_run_pool_is_synced(vp->run)) {
-            sl_log(SL_LOG_WARN, "pool_not_synced", {"pool", SL_LOG_STR(vp->conf->name)},
-                   {"waited_ms", SL_LOG_UINT(SL_SYNC_WAIT_MS)});
+        if (!sl_run_pool_is_synced(p->reload.view->pools[i].run)) {
+            warn_not_synced(&p->reload.view->pools[i]);
         }
     }
     commit(p);
@@ -146,6 +155,11 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     }
 }
 
+static bool same_address(const struct sl_address *a, const struct sl_address *b)
+{
+    return a->is_unix == b->is_unix && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 static void say_restart(const char *key)
 {
     sl_log(SL_LOG_WARN, "needs_restart", {"key", SL_LOG_STR(key)});
@@ -162,8 +176,8 @@ static void note_fixed(const struct sl_process *p, const struct sl_config *next)
     }
     if (next->admin.enabled != first->admin.enabled ||
         next->admin.probes_enabled != first->admin.probes_enabled ||
-        memcmp(&next->admin.listen, &first->admin.listen, sizeof(first->admin.listen)) != 0 ||
-        memcmp(&next->admin.probes, &first->admin.probes, sizeof(first->admin.probes)) != 0)
+        !same_address(&next->admin.listen, &first->admin.listen) ||
+        !same_address(&next->admin.probes, &first->admin.probes))
     {
         say_restart("admin");
     }
@@ -193,7 +207,7 @@ int sl_reload_start(struct sl_process *p)
     int rc = sl_view_build(p, config, &p->reload.view, &err);
     if (rc == SL_OK) {
         note_fixed(p, config);
-        announce(p->reload.view); /* from here on the kernel lets clients in, and they wait */
+        announce_new(p->reload.view); /* from here on the kernel lets clients in, and they wait */
     }
     sl_config_unref(&config); /* the view has its own */
     if (rc != SL_OK) {

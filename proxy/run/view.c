@@ -38,7 +38,7 @@ void sl_workers_drop_tls(struct sl_process *p, struct sl_view *view)
             sl_mailbox_post(p->workers[i].loop, &view->tls[i]->mail);
         }
     }
-    sl_free(view->tls);
+    sl_free((void *)view->tls);
     view->tls = NULL;
 }
 
@@ -46,7 +46,8 @@ static int make_tls_room(struct sl_view *view)
 {
     size_t most_n = view->config->listeners_n + view->config->pools_n;
 
-    view->tls = sl_alloc_array(view->workers_n, sizeof(struct sl_view_tls *));
+    view->tls =
+        (struct sl_view_tls **)sl_alloc_array(view->workers_n, sizeof(struct sl_view_tls *));
     if (view->tls == NULL) {
         return SL_ENOMEM;
     }
@@ -65,7 +66,8 @@ static int make_contexts(struct sl_view *view, const char *name, const struct sl
                          const struct sl_tls_secret *secret, struct sl_tls_context ***out,
                          struct sl_error *err)
 {
-    struct sl_tls_context **contexts = sl_alloc_array(view->workers_n, sizeof(*out));
+    struct sl_tls_context **contexts =
+        (struct sl_tls_context **)sl_alloc_array(view->workers_n, sizeof(*contexts));
     int rc = SL_OK;
 
     if (contexts == NULL) {
@@ -210,7 +212,7 @@ static int build_listeners(struct sl_process *p, struct sl_view *view, struct sl
         if (rc == SL_OK && vl->routes == NULL) {
             rc = no_memory(err);
         }
-        for (size_t r = 0; rc == SL_OK && r < conf->routes_n; r++) {
+        for (size_t r = 0; rc == SL_OK && vl->routes != NULL && r < conf->routes_n; r++) {
             vl->routes_n++;
             rc = build_route(p, view, conf, &conf->routes[r], &vl->routes[r], err);
         }
@@ -277,7 +279,7 @@ static void free_listener(struct sl_view_listener *vl)
         sl_free(route->sides);
     }
     sl_free(vl->routes);
-    sl_free(vl->tls);
+    sl_free((void *)vl->tls);
     vl->handle->views_n--;
 }
 
@@ -287,7 +289,7 @@ void sl_view_free(struct sl_process *p, struct sl_view *view)
         free_listener(&view->listeners[i]);
     }
     for (size_t i = 0; i < view->pools_n; i++) {
-        sl_free(view->pools[i].tls);
+        sl_free((void *)view->pools[i].tls);
         sl_run_pool_unref(view->pools[i].run);
     }
     sl_workers_drop_tls(p, view);

@@ -182,7 +182,7 @@ uint32_t sl_workers_default_n(void)
 
     if (quota_n > 0) {
         cpus_n = quota_n < cpus_n ? quota_n : cpus_n;
-    } else if (getenv("KUBERNETES_SERVICE_HOST") != NULL && cpus_n > 4) {
+    } else if (secure_getenv("KUBERNETES_SERVICE_HOST") != NULL && cpus_n > 4) {
         cpus_n = 4; /* a pod without a quota shares the node: it should not take all of it */
     }
     return cpus_n < WORKERS_MAX_N ? cpus_n : WORKERS_MAX_N;
@@ -209,7 +209,7 @@ int sl_workers_start(struct sl_process *p, uint32_t workers_n)
     sigset_t before;
 
     p->workers = sl_alloc_array(workers_n, sizeof(p->workers[0]));
-    p->engines = sl_alloc_array(workers_n, sizeof(struct sl_l7 *));
+    p->engines = (struct sl_l7 **)sl_alloc_array(workers_n, sizeof(struct sl_l7 *));
     if (p->workers == NULL || p->engines == NULL) {
         return SL_ENOMEM;
     }
@@ -267,7 +267,7 @@ void sl_workers_free(struct sl_process *p)
         }
     }
     sl_free(p->workers);
-    sl_free(p->engines);
+    sl_free((void *)p->engines);
     p->workers = NULL;
     p->workers_n = 0;
 }

@@ -50,8 +50,8 @@ int sl_health_watch(struct sl_health_runner *r, struct sl_pool *pool,
                     struct sl_health_watch **out) SL_MUST_CHECK;
 
 /* From now on the endpoints of set are checked, and no others; set is not kept. Those of the first
- * set begin spread over the interval, one that comes later begins at once. Without memory those
- * that are new go unchecked (an event says so) until the next set. */
+ * set begin spread over the interval, one that comes later begins at once. Without memory an event
+ * says so, and until the next set new ones go unchecked and old ones may be checked still. */
 void sl_health_set_members(struct sl_health_watch *w, const struct sl_endpoint_set *set);
 
 /* Ends it and frees w: no check runs on return and no fd is open. The health of the pool's

@@ -196,6 +196,7 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
     for (int refused_n = 0;; refused_n++) {
         struct sl_endpoint *ep = b->ops->pick(b, &ctx);
         if (ep == NULL || tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
+            /* cppcheck-suppress returnDanglingLifetime ; pick returns one of the set, not of ctx */
             return ep;
         }
         if (refused_n == REFUSED_MAX_N) {
