@@ -3,11 +3,11 @@
 
 #include "decode.h"
 #include "options.h"
-#include "reader.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/base/arena.h"
 #include "proxy/base/hash.h"
+#include "proxy/base/yaml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,6 +46,17 @@ static int refuse_memory(struct sl_config_errors *errors, const char *name)
     return refuse(errors, rc, &err);
 }
 
+static int refuse_root(struct sl_decoder *d)
+{
+    char found[SL_YAML_FOUND_BYTES];
+    const struct sl_pos start = {.file = d->file, .key = "yaml", .line = 1, .column = 1};
+    const struct sl_pos *pos = d->root != NULL ? sl_decode_at(d, d->root) : &start;
+
+    return sl_decode_report(
+        d, sl_error_set(&d->err, SL_ECONFIG, pos, "expected a map of options, found %s",
+                        d->root != NULL ? sl_yaml_found(d->root, found) : "an empty file"));
+}
+
 static int decode(struct sl_config_owner *o, struct sl_slice text, struct sl_arena *scratch,
                   struct sl_config_errors *errors)
 {
@@ -55,10 +66,19 @@ static int decode(struct sl_config_owner *o, struct sl_slice text, struct sl_are
         .scratch = scratch,
         .errors = errors,
     };
-    int rc = sl_yaml_read(text, d.file, scratch, &d.root, &d.err);
+    const struct sl_yaml_input input = {
+        .text = text,
+        .file = d.file,
+        .root_name = "yaml",
+        .refusal = "broken YAML",
+    };
+    int rc = sl_yaml_read(&input, scratch, &d.root, &d.err);
 
     if (rc != SL_OK) {
         return sl_decode_report(&d, rc);
+    }
+    if (d.root == NULL || d.root->kind != SL_YAML_MAP) {
+        return refuse_root(&d);
     }
     return sl_decode_section(&d, &sl_section_root, d.root, &o->config);
 }

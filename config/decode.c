@@ -35,10 +35,10 @@ void sl_errors_add(struct sl_config_errors *errors, const struct sl_error *err)
     errors->items[i] = *err;
 }
 
-const struct sl_pos *sl_decode_at_missing(struct sl_decoder *d, const struct sl_node *node,
+const struct sl_pos *sl_decode_at_missing(struct sl_decoder *d, const struct sl_yaml_node *node,
                                           const char *name)
 {
-    sl_node_path(node, name, d->path);
+    sl_yaml_path(node, name, d->path);
     d->pos = (struct sl_pos){
         .file = d->file,
         .key = d->path,
@@ -48,12 +48,12 @@ const struct sl_pos *sl_decode_at_missing(struct sl_decoder *d, const struct sl_
     return &d->pos;
 }
 
-const struct sl_pos *sl_decode_at(struct sl_decoder *d, const struct sl_node *node)
+const struct sl_pos *sl_decode_at(struct sl_decoder *d, const struct sl_yaml_node *node)
 {
     return sl_decode_at_missing(d, node, NULL);
 }
 
-const struct sl_pos *sl_decode_at_key(struct sl_decoder *d, const struct sl_node *node)
+const struct sl_pos *sl_decode_at_key(struct sl_decoder *d, const struct sl_yaml_node *node)
 {
     (void)sl_decode_at(d, node); /* fills d->pos, the rest of which stays */
     d->pos.line = node->key_line;
@@ -80,26 +80,27 @@ bool sl_decode_errors_full(const struct sl_decoder *d)
     return d->errors->n == SL_CONFIG_ERRORS_MAX_N;
 }
 
-int sl_decode_want_text(struct sl_decoder *d, const struct sl_node *node, const char *what)
+int sl_decode_want_text(struct sl_decoder *d, const struct sl_yaml_node *node, const char *what)
 {
-    char found[SL_NODE_FOUND_BYTES];
+    char found[SL_YAML_FOUND_BYTES];
 
-    if (node->kind == SL_NODE_TEXT) {
+    if (node->kind == SL_YAML_TEXT) {
         return SL_OK;
     }
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                             "expected %s, found %s", what,
-                                            sl_node_found(node, found)));
+                                            sl_yaml_found(node, found)));
 }
 
-int sl_decode_refuse(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node)
+int sl_decode_refuse(struct sl_decoder *d, const struct sl_option *o,
+                     const struct sl_yaml_node *node)
 {
     char what[SL_DESCRIBE_BYTES];
-    char found[SL_NODE_FOUND_BYTES];
+    char found[SL_YAML_FOUND_BYTES];
 
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                             "expected %s, found %s", sl_option_describe(o, what),
-                                            sl_node_found(node, found)));
+                                            sl_yaml_found(node, found)));
 }
 
 int sl_decode_worse(int a, int b)
@@ -140,15 +141,16 @@ int sl_decode_unique(struct sl_decoder *d, struct sl_seen *seen, size_t n, const
         if (sl_slice_eq(seen[i - 1].text, seen[i].text)) {
             worst = sl_decode_report(
                 d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, seen[i].node),
-                                "expected another %s, found " SL_SHOWN_FMT
+                                "expected another %s, found " SL_YAML_SHOWN_FMT
                                 " again; it stands at line %u already",
-                                what, SL_SHOWN_ARG(seen[i].text), seen[i - 1].node->line));
+                                what, SL_YAML_SHOWN_ARG(seen[i].text), seen[i - 1].node->line));
         }
     }
     return worst;
 }
 
-static int check_unique(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *list)
+static int check_unique(struct sl_decoder *d, const struct sl_option *o,
+                        const struct sl_yaml_node *list)
 {
     struct sl_seen *seen = sl_arena_alloc_array(d->scratch, list->children_n, sizeof(*seen));
     size_t n = 0;
@@ -156,10 +158,10 @@ static int check_unique(struct sl_decoder *d, const struct sl_option *o, const s
     if (seen == NULL) {
         return sl_decode_no_memory(d);
     }
-    for (const struct sl_node *item = list->first; item != NULL; item = item->next) {
-        const struct sl_node *node = sl_node_find(item, sl_slice_of(o->unique));
+    for (const struct sl_yaml_node *item = list->first; item != NULL; item = item->next) {
+        const struct sl_yaml_node *node = sl_yaml_find(item, sl_slice_of(o->unique));
 
-        if (node != NULL && node->kind == SL_NODE_TEXT) {
+        if (node != NULL && node->kind == SL_YAML_TEXT) {
             seen[n++] = (struct sl_seen){node->text, node};
         }
     }
@@ -168,20 +170,20 @@ static int check_unique(struct sl_decoder *d, const struct sl_option *o, const s
 
 /* ---- Sections within sections */
 
-static int read_section(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                        void *field)
+static int read_section(struct sl_decoder *d, const struct sl_option *o,
+                        const struct sl_yaml_node *node, void *field)
 {
-    if (node->kind == SL_NODE_MAP) {
+    if (node->kind == SL_YAML_MAP) {
         return sl_decode_section(d, o->section, node, field);
     }
     return sl_option_is_off(o, node) ? sl_decode_section(d, o->section, NULL, field)
                                      : sl_decode_refuse(d, o, node);
 }
 
-static int read_maybe(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                      void *field)
+static int read_maybe(struct sl_decoder *d, const struct sl_option *o,
+                      const struct sl_yaml_node *node, void *field)
 {
-    if (node->kind != SL_NODE_MAP) {
+    if (node->kind != SL_YAML_MAP) {
         return sl_decode_refuse(d, o, node);
     }
     void *item = sl_arena_alloc(d->arena, o->section->size_bytes);
@@ -193,14 +195,14 @@ static int read_maybe(struct sl_decoder *d, const struct sl_option *o, const str
 }
 
 /* Items of a list, or values of a map, whose keys are names. base: of the struct around. */
-static int read_items(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                      char *base)
+static int read_items(struct sl_decoder *d, const struct sl_option *o,
+                      const struct sl_yaml_node *node, char *base)
 {
     const struct sl_section *s = o->section;
     bool named = o->type == SL_OPTION_MAP;
     int worst = SL_OK;
 
-    if (node->kind != (named ? SL_NODE_MAP : SL_NODE_LIST) || node->children_n < o->min ||
+    if (node->kind != (named ? SL_YAML_MAP : SL_YAML_LIST) || node->children_n < o->min ||
         node->children_n > o->max)
     {
         return sl_decode_refuse(d, o, node);
@@ -212,7 +214,7 @@ static int read_items(struct sl_decoder *d, const struct sl_option *o, const str
     }
     sl_store_pointer(base + o->offset, items);
     memcpy(base + o->n_offset, &n, sizeof(n));
-    for (const struct sl_node *child = node->first; child != NULL; child = child->next) {
+    for (const struct sl_yaml_node *child = node->first; child != NULL; child = child->next) {
         char *item = items + child->idx * s->size_bytes;
         int rc = SL_OK;
 
@@ -223,7 +225,7 @@ static int read_items(struct sl_decoder *d, const struct sl_option *o, const str
         }
         worst = sl_decode_worse(worst, rc);
         if (rc != SL_ENOMEM) {
-            rc = child->kind == SL_NODE_MAP
+            rc = child->kind == SL_YAML_MAP
                      ? sl_decode_section(d, s, child, item)
                      : sl_decode_refuse(d, &(struct sl_option){.type = SL_OPTION_SECTION}, child);
         }
@@ -235,8 +237,8 @@ static int read_items(struct sl_decoder *d, const struct sl_option *o, const str
     return o->unique != NULL ? sl_decode_worse(worst, check_unique(d, o, node)) : worst;
 }
 
-static int read_option(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                       char *base)
+static int read_option(struct sl_decoder *d, const struct sl_option *o,
+                       const struct sl_yaml_node *node, char *base)
 {
     char *field = base + o->offset;
 
@@ -279,7 +281,7 @@ static size_t find_option(const struct sl_section *s, struct sl_slice name)
 /* *suggested: gets the bit of the option that was probably meant, so that it is not also missing.
  */
 static int refuse_unknown(struct sl_decoder *d, const struct sl_section *s,
-                          const struct sl_node *node, uint32_t *suggested)
+                          const struct sl_yaml_node *node, uint32_t *suggested)
 {
     const struct sl_pos *pos = sl_decode_at_key(d, node);
     struct sl_suggestion suggestion;
@@ -307,8 +309,8 @@ static int refuse_unknown(struct sl_decoder *d, const struct sl_section *s,
         d, sl_error_set(&d->err, SL_ECONFIG, pos, "unknown key; expected %s", names));
 }
 
-static int use_default(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *map,
-                       char *base)
+static int use_default(struct sl_decoder *d, const struct sl_option *o,
+                       const struct sl_yaml_node *map, char *base)
 {
     char what[SL_DESCRIBE_BYTES];
 
@@ -316,7 +318,7 @@ static int use_default(struct sl_decoder *d, const struct sl_option *o, const st
         return sl_decode_section(d, o->section, NULL, base + o->offset);
     }
     if (o->fallback != NULL) {
-        struct sl_node node = {.kind = SL_NODE_TEXT, .text = sl_slice_of(o->fallback)};
+        struct sl_yaml_node node = {.kind = SL_YAML_TEXT, .text = sl_slice_of(o->fallback)};
 
         return read_option(d, o, &node, base);
     }
@@ -328,8 +330,8 @@ static int use_default(struct sl_decoder *d, const struct sl_option *o, const st
                                          "missing; expected %s", sl_option_describe(o, what)));
 }
 
-static int store_pos(struct sl_decoder *d, const struct sl_section *s, const struct sl_node *node,
-                     char *base)
+static int store_pos(struct sl_decoder *d, const struct sl_section *s,
+                     const struct sl_yaml_node *node, char *base)
 {
     struct sl_pos pos = *sl_decode_at(d, node);
 
@@ -342,7 +344,7 @@ static int store_pos(struct sl_decoder *d, const struct sl_section *s, const str
 }
 
 int sl_decode_section(struct sl_decoder *d, const struct sl_section *section,
-                      const struct sl_node *node, void *base)
+                      const struct sl_yaml_node *node, void *base)
 {
     uint32_t suggested = 0; /* a bit for each option */
     int worst = SL_OK;
@@ -351,7 +353,7 @@ int sl_decode_section(struct sl_decoder *d, const struct sl_section *section,
     if (node != NULL && section->pos_offset != SL_NO_OFFSET) {
         worst = store_pos(d, section, node, base);
     }
-    for (const struct sl_node *n = node != NULL ? node->first : NULL;
+    for (const struct sl_yaml_node *n = node != NULL ? node->first : NULL;
          n != NULL && worst != SL_ENOMEM; n = n->next)
     {
         size_t i = find_option(section, n->key);
@@ -363,7 +365,7 @@ int sl_decode_section(struct sl_decoder *d, const struct sl_section *section,
     for (size_t i = 0; i < section->options_n && worst != SL_ENOMEM; i++) {
         const struct sl_option *o = &section->options[i];
 
-        if ((suggested & (1U << i)) == 0 && sl_node_find(node, sl_slice_of(o->name)) == NULL) {
+        if ((suggested & (1U << i)) == 0 && sl_yaml_find(node, sl_slice_of(o->name)) == NULL) {
             worst = sl_decode_worse(worst, use_default(d, o, node, base));
         }
     }

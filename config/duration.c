@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "duration.h"
 
-#include "node.h"
+#include "proxy/base/yaml_node.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -31,8 +31,8 @@ static int refuse(struct sl_slice text, size_t offset, const struct sl_pos *pos,
 
     at.column += (uint32_t)offset;
     return sl_error_set(err, SL_ECONFIG, &at,
-                        "expected %s, found " SL_SHOWN_FMT "; write 150ms, 2s, 5m or 1h", expected,
-                        SL_SHOWN_ARG(rest));
+                        "expected %s, found " SL_YAML_SHOWN_FMT "; write 150ms, 2s, 5m or 1h",
+                        expected, SL_YAML_SHOWN_ARG(rest));
 }
 
 int sl_duration_parse(struct sl_slice text, const struct sl_pos *pos, uint64_t *out_ms,

@@ -23,8 +23,8 @@ static const struct sl_option drain_rows[] = {
      .fallback = "600s",
      .min = 1,
      .max = 24 * SL_HOUR_MS,
-     .help = "What runs this long after the delay is cut. Give terminationGracePeriodSeconds more "
-             "than both."},
+     .help = "What still runs this long after draining began is cut. Give "
+             "terminationGracePeriodSeconds a little more."},
 };
 
 static const struct sl_word log_levels[] = {

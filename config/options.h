@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 struct sl_decoder;
-struct sl_node;
+struct sl_yaml_node;
 
 /* In brackets: the field that the row's offset names. */
 enum sl_option_type {
@@ -61,7 +61,7 @@ struct sl_option {
     sl_value_check_fn check;
     sl_file_check_fn check_file; /* NULL: the path is taken as it is */
     /* OWN: fills its part of base, the struct that the section describes. Reports to d. */
-    int (*read)(struct sl_decoder *d, const struct sl_node *node, void *base);
+    int (*read)(struct sl_decoder *d, const struct sl_yaml_node *node, void *base);
     const struct sl_section *section;
     const char *unique; /* LIST: no two items may have the same text under this key */
     size_t offset;
@@ -81,7 +81,7 @@ struct sl_section {
     size_t name_offset; /* MAP only */
     /* What rows cannot say about each other, asked when all of them are good; node is never NULL.
      * May fill fields. Reports to d. */
-    int (*finish)(struct sl_decoder *d, const struct sl_node *node, void *base);
+    int (*finish)(struct sl_decoder *d, const struct sl_yaml_node *node, void *base);
 };
 
 extern const struct sl_section sl_section_root;

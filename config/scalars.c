@@ -46,12 +46,12 @@ int sl_store_text(struct sl_decoder *d, void *field, struct sl_slice text)
     return SL_OK;
 }
 
-static int read_count(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                      void *field)
+static int read_count(struct sl_decoder *d, const struct sl_option *o,
+                      const struct sl_yaml_node *node, void *field)
 {
     uint64_t value;
 
-    if (node->kind != SL_NODE_TEXT || sl_num_parse_below(node->text, o->max, &value) != SL_OK ||
+    if (node->kind != SL_YAML_TEXT || sl_num_parse_below(node->text, o->max, &value) != SL_OK ||
         value < o->min)
     {
         return sl_decode_refuse(d, o, node);
@@ -60,20 +60,20 @@ static int read_count(struct sl_decoder *d, const struct sl_option *o, const str
     return SL_OK;
 }
 
-bool sl_option_is_off(const struct sl_option *o, const struct sl_node *node)
+bool sl_option_is_off(const struct sl_option *o, const struct sl_yaml_node *node)
 {
-    return o->off_ok && node->kind == SL_NODE_TEXT && sl_slice_eq(node->text, SL_SLICE("off"));
+    return o->off_ok && node->kind == SL_YAML_TEXT && sl_slice_eq(node->text, SL_SLICE("off"));
 }
 
 /* If not, it was not meant as a number with a unit: the row knows better what to write. */
-static bool has_digit_first(const struct sl_node *node)
+static bool has_digit_first(const struct sl_yaml_node *node)
 {
-    return node->kind == SL_NODE_TEXT && node->text.len > 0 && node->text.ptr[0] >= '0' &&
+    return node->kind == SL_YAML_TEXT && node->text.len > 0 && node->text.ptr[0] >= '0' &&
            node->text.ptr[0] <= '9';
 }
 
 static int read_duration(struct sl_decoder *d, const struct sl_option *o,
-                         const struct sl_node *node, void *field)
+                         const struct sl_yaml_node *node, void *field)
 {
     uint64_t ms = 0;
 
@@ -93,8 +93,8 @@ static int read_duration(struct sl_decoder *d, const struct sl_option *o,
     return SL_OK;
 }
 
-static int read_size(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                     void *field)
+static int read_size(struct sl_decoder *d, const struct sl_option *o,
+                     const struct sl_yaml_node *node, void *field)
 {
     uint64_t bytes = UINT64_MAX;
 
@@ -114,10 +114,10 @@ static int read_size(struct sl_decoder *d, const struct sl_option *o, const stru
     return SL_OK;
 }
 
-static int read_word(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                     void *field)
+static int read_word(struct sl_decoder *d, const struct sl_option *o,
+                     const struct sl_yaml_node *node, void *field)
 {
-    for (const struct sl_word *w = o->words; node->kind == SL_NODE_TEXT && w->text != NULL; w++) {
+    for (const struct sl_word *w = o->words; node->kind == SL_YAML_TEXT && w->text != NULL; w++) {
         if (sl_slice_eq(node->text, sl_slice_of(w->text))) {
             store_unsigned(o, field, w->value);
             return SL_OK;
@@ -126,10 +126,10 @@ static int read_word(struct sl_decoder *d, const struct sl_option *o, const stru
     return sl_decode_refuse(d, o, node);
 }
 
-static int read_text(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                     void *field)
+static int read_text(struct sl_decoder *d, const struct sl_option *o,
+                     const struct sl_yaml_node *node, void *field)
 {
-    if (node->kind != SL_NODE_TEXT) {
+    if (node->kind != SL_YAML_TEXT) {
         return sl_decode_refuse(d, o, node);
     }
     int rc = o->check(node->text, sl_decode_at(d, node), &d->err);
@@ -137,14 +137,14 @@ static int read_text(struct sl_decoder *d, const struct sl_option *o, const stru
     return rc == SL_OK ? sl_store_text(d, field, node->text) : sl_decode_report(d, rc);
 }
 
-static int read_texts(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                      void *field)
+static int read_texts(struct sl_decoder *d, const struct sl_option *o,
+                      const struct sl_yaml_node *node, void *field)
 {
     struct sl_strings strings = {.n = node->children_n};
     int worst = SL_OK;
     size_t i = 0;
 
-    if (node->kind != SL_NODE_LIST || node->children_n < o->min || node->children_n > o->max) {
+    if (node->kind != SL_YAML_LIST || node->children_n < o->min || node->children_n > o->max) {
         return sl_decode_refuse(d, o, node);
     }
     const char **items =
@@ -152,7 +152,7 @@ static int read_texts(struct sl_decoder *d, const struct sl_option *o, const str
     if (items == NULL) {
         return sl_decode_no_memory(d);
     }
-    for (const struct sl_node *item = node->first; item != NULL; item = item->next) {
+    for (const struct sl_yaml_node *item = node->first; item != NULL; item = item->next) {
         int rc = sl_decode_want_text(d, item, "a text");
 
         if (rc == SL_OK) {
@@ -172,13 +172,13 @@ static int read_texts(struct sl_decoder *d, const struct sl_option *o, const str
 }
 
 /* A relative path counts from the folder of the file that names it. */
-static int read_file(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                     void *field)
+static int read_file(struct sl_decoder *d, const struct sl_option *o,
+                     const struct sl_yaml_node *node, void *field)
 {
     const char *slash = strrchr(d->file, '/');
     size_t folder_len = slash != NULL ? (size_t)(slash - d->file) + 1 : 0;
 
-    if (node->kind != SL_NODE_TEXT || node->text.len == 0) {
+    if (node->kind != SL_YAML_TEXT || node->text.len == 0) {
         return sl_decode_refuse(d, o, node);
     }
     if (node->text.ptr[0] == '/') {
@@ -197,12 +197,12 @@ static int read_file(struct sl_decoder *d, const struct sl_option *o, const stru
     return sl_decode_report(d, o->check_file(path, node->text.ptr, sl_decode_at(d, node), &d->err));
 }
 
-static int read_address(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
-                        void *field)
+static int read_address(struct sl_decoder *d, const struct sl_option *o,
+                        const struct sl_yaml_node *node, void *field)
 {
     struct sl_address a;
 
-    if (node->kind != SL_NODE_TEXT) {
+    if (node->kind != SL_YAML_TEXT) {
         return sl_decode_refuse(d, o, node);
     }
     int rc = sl_value_address(node->text, sl_decode_at(d, node), (uint16_t)o->min, &a, &d->err);
@@ -213,11 +213,11 @@ static int read_address(struct sl_decoder *d, const struct sl_option *o, const s
     return SL_OK;
 }
 
-int sl_scalar_read(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
+int sl_scalar_read(struct sl_decoder *d, const struct sl_option *o, const struct sl_yaml_node *node,
                    void *field)
 {
     static int (*const readers[])(struct sl_decoder *, const struct sl_option *,
-                                  const struct sl_node *, void *) = {
+                                  const struct sl_yaml_node *, void *) = {
         [SL_OPTION_COUNT] = read_count, [SL_OPTION_DURATION] = read_duration,
         [SL_OPTION_SIZE] = read_size,   [SL_OPTION_WORD] = read_word,
         [SL_OPTION_TEXT] = read_text,   [SL_OPTION_TEXTS] = read_texts,

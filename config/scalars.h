@@ -16,11 +16,11 @@
 #include <stdbool.h>
 
 /* Fills field from node by o, whose type is COUNT to ADDRESS. */
-int sl_scalar_read(struct sl_decoder *d, const struct sl_option *o, const struct sl_node *node,
+int sl_scalar_read(struct sl_decoder *d, const struct sl_option *o, const struct sl_yaml_node *node,
                    void *field) SL_MUST_CHECK;
 
 /* Whether `off` stands there, and is a value of o. */
-bool sl_option_is_off(const struct sl_option *o, const struct sl_node *node);
+bool sl_option_is_off(const struct sl_option *o, const struct sl_yaml_node *node);
 
 /* Into a field of any object pointer type: they look alike on the platforms we build for. */
 void sl_store_pointer(void *field, const void *pointer);

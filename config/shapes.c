@@ -20,36 +20,36 @@ enum {
 /* ---- References to pools. By the nodes and not by what was decoded: pools may stand further down
  * in the file, and one with a mistake in it is there nevertheless. */
 
-static int refuse_pool(struct sl_decoder *d, struct sl_slice name, const struct sl_node *pools,
+static int refuse_pool(struct sl_decoder *d, struct sl_slice name, const struct sl_yaml_node *pools,
                        const struct sl_pos *pos)
 {
     struct sl_suggestion s;
 
     sl_suggest_init(&s, name);
     if (pools != NULL && !sl_decode_errors_full(d)) {
-        for (const struct sl_node *n = pools->first; n != NULL; n = n->next) {
+        for (const struct sl_yaml_node *n = pools->first; n != NULL; n = n->next) {
             sl_suggest_offer(&s, n->key);
         }
     }
     if (s.best.len > 0) {
         return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, pos,
-                                                "unknown pool " SL_SHOWN_FMT
+                                                "unknown pool " SL_YAML_SHOWN_FMT
                                                 "; did you mean \"" SL_SLICE_FMT "\"?",
-                                                SL_SHOWN_ARG(name), SL_SLICE_ARG(s.best)));
+                                                SL_YAML_SHOWN_ARG(name), SL_SLICE_ARG(s.best)));
     }
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, pos,
-                                            "unknown pool " SL_SHOWN_FMT
+                                            "unknown pool " SL_YAML_SHOWN_FMT
                                             "; expected a name that stands under pools",
-                                            SL_SHOWN_ARG(name)));
+                                            SL_YAML_SHOWN_ARG(name)));
 }
 
 static int refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos *pos,
                  struct sl_split_side *side)
 {
-    const struct sl_node *pools = sl_node_find(d->root, SL_SLICE("pools"));
-    const struct sl_node *pool = sl_node_find(pools, name);
+    const struct sl_yaml_node *pools = sl_yaml_find(d->root, SL_SLICE("pools"));
+    const struct sl_yaml_node *pool = sl_yaml_find(pools, name);
 
-    if (pools != NULL && pools->kind != SL_NODE_MAP) {
+    if (pools != NULL && pools->kind != SL_YAML_MAP) {
         return SL_ECONFIG; /* its own row says so */
     }
     if (pool == NULL) {
@@ -63,7 +63,7 @@ static int refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos
     return SL_OK;
 }
 
-int sl_shape_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_shape_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_route_config *route = base;
     int rc = sl_decode_want_text(d, node, "the name of a pool");
@@ -81,39 +81,39 @@ int sl_shape_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
     return refer(d, node->text, sl_decode_at(d, node), side);
 }
 
-static int read_weight(struct sl_decoder *d, const struct sl_node *node, uint32_t *out)
+static int read_weight(struct sl_decoder *d, const struct sl_yaml_node *node, uint32_t *out)
 {
-    char found[SL_NODE_FOUND_BYTES];
+    char found[SL_YAML_FOUND_BYTES];
     uint64_t weight;
 
-    if (node->kind != SL_NODE_TEXT || sl_num_parse_below(node->text, UINT16_MAX, &weight) != SL_OK)
+    if (node->kind != SL_YAML_TEXT || sl_num_parse_below(node->text, UINT16_MAX, &weight) != SL_OK)
     {
         return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                                 "expected a weight from 0 to 65535, found %s",
-                                                sl_node_found(node, found)));
+                                                sl_yaml_found(node, found)));
     }
     *out = (uint32_t)weight;
     return SL_OK;
 }
 
-int sl_shape_split(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_shape_split(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_route_config *route = base;
-    char found[SL_NODE_FOUND_BYTES];
+    char found[SL_YAML_FOUND_BYTES];
     uint64_t total = 0;
     int worst = SL_OK;
 
-    if (node->kind != SL_NODE_MAP || node->children_n == 0 || node->children_n > SIDES_MAX_N) {
+    if (node->kind != SL_YAML_MAP || node->children_n == 0 || node->children_n > SIDES_MAX_N) {
         return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                                 "expected a map of 1 to %d pools to weights, "
                                                 "found %s; write {v1: 95, v2: 5}",
-                                                SIDES_MAX_N, sl_node_found(node, found)));
+                                                SIDES_MAX_N, sl_yaml_found(node, found)));
     }
     struct sl_split_side *sides = sl_arena_alloc_array(d->arena, node->children_n, sizeof(*sides));
     if (sides == NULL) {
         return sl_decode_no_memory(d);
     }
-    for (const struct sl_node *n = node->first; n != NULL; n = n->next) {
+    for (const struct sl_yaml_node *n = node->first; n != NULL; n = n->next) {
         int rc = refer(d, n->key, sl_decode_at_key(d, n), &sides[n->idx]);
 
         if (rc != SL_ENOMEM) {
@@ -136,10 +136,10 @@ int sl_shape_split(struct sl_decoder *d, const struct sl_node *node, void *base)
 
 /* ---- discover.static */
 
-static int read_endpoint(struct sl_decoder *d, const struct sl_node *node,
+static int read_endpoint(struct sl_decoder *d, const struct sl_yaml_node *node,
                          struct sl_static_endpoint *out)
 {
-    if (node->kind == SL_NODE_MAP) {
+    if (node->kind == SL_YAML_MAP) {
         return sl_decode_section(d, &sl_section_endpoint, node, out);
     }
     int rc = sl_decode_want_text(d, node, "an address or a map");
@@ -151,7 +151,7 @@ static int read_endpoint(struct sl_decoder *d, const struct sl_node *node,
         d, sl_value_address(node->text, sl_decode_at(d, node), 1, &out->address, &d->err));
 }
 
-static int check_endpoints(struct sl_decoder *d, const struct sl_node *node,
+static int check_endpoints(struct sl_decoder *d, const struct sl_yaml_node *node,
                            const struct sl_discover_config *c)
 {
     struct sl_seen *seen = sl_arena_alloc_array(d->scratch, c->addresses_n, sizeof(*seen));
@@ -161,7 +161,7 @@ static int check_endpoints(struct sl_decoder *d, const struct sl_node *node,
     if (seen == NULL) {
         return sl_decode_no_memory(d);
     }
-    for (const struct sl_node *n = node->first; n != NULL; n = n->next) {
+    for (const struct sl_yaml_node *n = node->first; n != NULL; n = n->next) {
         sl_address_format(&c->addresses[n->idx], text, sizeof(text));
         const char *copy = sl_arena_strdup(d->scratch, sl_slice_of(text));
 
@@ -178,18 +178,18 @@ static int check_endpoints(struct sl_decoder *d, const struct sl_node *node,
     return sl_decode_unique(d, seen, c->addresses_n, "address");
 }
 
-int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_discover_config *c = base;
-    char found[SL_NODE_FOUND_BYTES];
+    char found[SL_YAML_FOUND_BYTES];
     int worst = SL_OK;
 
-    if (node->kind != SL_NODE_LIST || node->children_n == 0 || node->children_n > ENDPOINTS_MAX_N) {
+    if (node->kind != SL_YAML_LIST || node->children_n == 0 || node->children_n > ENDPOINTS_MAX_N) {
         return sl_decode_report(
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                             "expected a list of 1 to %d addresses, found %s; write "
                             "[\"10.0.0.7:8000\", \"10.0.0.8:8000\"]",
-                            ENDPOINTS_MAX_N, sl_node_found(node, found)));
+                            ENDPOINTS_MAX_N, sl_yaml_found(node, found)));
     }
     size_t n = node->children_n;
     struct sl_address *addresses = sl_arena_alloc_array(d->arena, n, sizeof(*addresses));
@@ -197,7 +197,7 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base
     if (addresses == NULL || weights == NULL) {
         return sl_decode_no_memory(d);
     }
-    for (const struct sl_node *item = node->first; item != NULL; item = item->next) {
+    for (const struct sl_yaml_node *item = node->first; item != NULL; item = item->next) {
         struct sl_static_endpoint e = {.weight = 0};
         int rc = read_endpoint(d, item, &e);
 
@@ -216,7 +216,7 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base
 
 /* ---- discover.kubernetes */
 
-int sl_shape_port(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_shape_port(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_kubernetes_config *k = base;
     uint64_t port;
@@ -249,7 +249,7 @@ int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, stru
 
 /* ---- balance */
 
-int sl_shape_balance(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_pool_config *pool = base;
     const struct sl_balancer_ops *ops;

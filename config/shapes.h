@@ -20,11 +20,13 @@ struct sl_static_endpoint {
     uint16_t weight;
 };
 
-int sl_shape_pool(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_shape_split(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_shape_static(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_shape_port(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_shape_balance(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_split(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_shape_port(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
+int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 
 /* Label selectors; a check_fn as those of values.h. */
 int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)

@@ -13,10 +13,11 @@ enum {
 
 /* ---- Which of two: the later one in the file is at fault */
 
-static int refuse_both(struct sl_decoder *d, const struct sl_node *a, const struct sl_node *b)
+static int refuse_both(struct sl_decoder *d, const struct sl_yaml_node *a,
+                       const struct sl_yaml_node *b)
 {
-    const struct sl_node *later = a->idx > b->idx ? a : b;
-    const struct sl_node *earlier = later == a ? b : a;
+    const struct sl_yaml_node *later = a->idx > b->idx ? a : b;
+    const struct sl_yaml_node *earlier = later == a ? b : a;
 
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, later),
                                             "excludes %s, which stands at line %u; remove one of "
@@ -24,11 +25,11 @@ static int refuse_both(struct sl_decoder *d, const struct sl_node *a, const stru
                                             earlier->key.ptr, earlier->key_line));
 }
 
-static int want_one_of(struct sl_decoder *d, const struct sl_node *node, const char *name_a,
+static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node, const char *name_a,
                        const char *name_b, const char *write)
 {
-    const struct sl_node *a = sl_node_find(node, sl_slice_of(name_a));
-    const struct sl_node *b = sl_node_find(node, sl_slice_of(name_b));
+    const struct sl_yaml_node *a = sl_yaml_find(node, sl_slice_of(name_a));
+    const struct sl_yaml_node *b = sl_yaml_find(node, sl_slice_of(name_b));
 
     if (a != NULL && b != NULL) {
         return refuse_both(d, a, b);
@@ -42,12 +43,12 @@ static int want_one_of(struct sl_decoder *d, const struct sl_node *node, const c
 }
 
 /* Reports name, which is there, when needs is not. */
-static int want_with(struct sl_decoder *d, const struct sl_node *node, const char *name,
+static int want_with(struct sl_decoder *d, const struct sl_yaml_node *node, const char *name,
                      const char *needs)
 {
-    const struct sl_node *n = sl_node_find(node, sl_slice_of(name));
+    const struct sl_yaml_node *n = sl_yaml_find(node, sl_slice_of(name));
 
-    if (n == NULL || sl_node_find(node, sl_slice_of(needs)) != NULL) {
+    if (n == NULL || sl_yaml_find(node, sl_slice_of(needs)) != NULL) {
         return SL_OK;
     }
     return sl_decode_report(
@@ -56,20 +57,20 @@ static int want_with(struct sl_decoder *d, const struct sl_node *node, const cha
 
 /* ---- Sections */
 
-int sl_finish_admin(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_admin(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_config *c = base;
 
     (void)d;
-    c->admin.enabled = sl_node_find(node, SL_SLICE("listen")) != NULL;
-    c->admin.probes_enabled = sl_node_find(node, SL_SLICE("probes")) != NULL;
+    c->admin.enabled = sl_yaml_find(node, SL_SLICE("listen")) != NULL;
+    c->admin.probes_enabled = sl_yaml_find(node, SL_SLICE("probes")) != NULL;
     return SL_OK;
 }
 
-int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    const struct sl_node *kubeconfig = sl_node_find(node, SL_SLICE("kubeconfig"));
-    const struct sl_node *account = sl_node_find(node, SL_SLICE("service_account"));
+    const struct sl_yaml_node *kubeconfig = sl_yaml_find(node, SL_SLICE("kubeconfig"));
+    const struct sl_yaml_node *account = sl_yaml_find(node, SL_SLICE("service_account"));
 
     (void)base;
     if (kubeconfig != NULL && account != NULL) {
@@ -78,31 +79,31 @@ int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_node *node, void 
     return want_with(d, node, "context", "kubeconfig");
 }
 
-int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     (void)base;
     return want_with(d, node, "client_san", "client_ca");
 }
 
-int sl_finish_route(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     (void)base;
     return want_one_of(d, node, "pool", "split", "pool: NAME or split: {NAME: 95, OTHER: 5}");
 }
 
-int sl_finish_discover(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_discover_config *c = base;
 
-    c->kind = sl_node_find(node, SL_SLICE("kubernetes")) != NULL ? SL_DISCOVER_KUBERNETES
+    c->kind = sl_yaml_find(node, SL_SLICE("kubernetes")) != NULL ? SL_DISCOVER_KUBERNETES
                                                                  : SL_DISCOVER_STATIC;
     return want_one_of(d, node, "static", "kubernetes", "static: [\"10.0.0.7:8000\"]");
 }
 
-int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    const struct sl_node *service = sl_node_find(node, SL_SLICE("service"));
-    const struct sl_node *slices = sl_node_find(node, SL_SLICE("slices"));
+    const struct sl_yaml_node *service = sl_yaml_find(node, SL_SLICE("service"));
+    const struct sl_yaml_node *slices = sl_yaml_find(node, SL_SLICE("slices"));
 
     (void)base;
     if (service != NULL && slices != NULL) {
@@ -111,12 +112,12 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *no
     if (service != NULL || slices != NULL) {
         return SL_OK;
     }
-    if (sl_node_find(node, SL_SLICE("pods")) == NULL) {
+    if (sl_yaml_find(node, SL_SLICE("pods")) == NULL) {
         return sl_decode_report(
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                             "expected service, slices or pods, found none; write service: NAME"));
     }
-    if (sl_node_find(node, SL_SLICE("port")) == NULL) { /* a pod may well declare none */
+    if (sl_yaml_find(node, SL_SLICE("port")) == NULL) { /* a pod may well declare none */
         return sl_decode_report(
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_missing(d, node, "port"),
                             "missing; pods without service or slices needs it, write port: 8000"));
@@ -124,17 +125,17 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *no
     return SL_OK;
 }
 
-int sl_finish_health(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_health_config *h = base;
 
-    if (sl_node_find(node, SL_SLICE("http")) != NULL) {
+    if (sl_yaml_find(node, SL_SLICE("http")) != NULL) {
         h->kind = SL_HEALTH_CHECK_HTTP;
     }
     return want_one_of(d, node, "http", "tcp", "http: /health, or health: off");
 }
 
-int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_tls_config *tls = base;
     int rc = want_with(d, node, "cert", "key");
@@ -163,11 +164,11 @@ static uint64_t hash_u16(uint16_t value, uint64_t seed)
 static uint64_t hash_kubernetes(const struct sl_decoder *d, uint64_t seed)
 {
     static const char *const names[] = {"kubeconfig", "context", "service_account"};
-    const struct sl_node *kubernetes = sl_node_find(d->root, SL_SLICE("kubernetes"));
+    const struct sl_yaml_node *kubernetes = sl_yaml_find(d->root, SL_SLICE("kubernetes"));
     uint64_t h = seed;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(names); i++) {
-        const struct sl_node *n = sl_node_find(kubernetes, sl_slice_of(names[i]));
+        const struct sl_yaml_node *n = sl_yaml_find(kubernetes, sl_slice_of(names[i]));
 
         h = hash_text(n != NULL ? n->text.ptr : NULL, h);
     }
@@ -196,12 +197,12 @@ static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_
 }
 
 /* DESIGN section 7: a Kubernetes source has kubelet's probes; the others have only ours. */
-int sl_finish_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_pool_config *pool = base;
 
     pool->identity_hash = identity_hash(d, &pool->discover);
-    if (sl_node_find(node, SL_SLICE("health")) == NULL && pool->discover.kind == SL_DISCOVER_STATIC)
+    if (sl_yaml_find(node, SL_SLICE("health")) == NULL && pool->discover.kind == SL_DISCOVER_STATIC)
     {
         pool->health.kind = SL_HEALTH_CHECK_TCP;
     }
@@ -211,8 +212,8 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_node *node, void *base)
 /* ---- The whole */
 
 /* A port that the kernel chooses collides with none. */
-static int see_bind(struct sl_decoder *d, const struct sl_address *a, const struct sl_node *node,
-                    struct sl_seen *seen, size_t *n)
+static int see_bind(struct sl_decoder *d, const struct sl_address *a,
+                    const struct sl_yaml_node *node, struct sl_seen *seen, size_t *n)
 {
     char text[ADDRESS_TEXT_BYTES];
 
@@ -228,10 +229,11 @@ static int see_bind(struct sl_decoder *d, const struct sl_address *a, const stru
     return SL_OK;
 }
 
-static int check_binds(struct sl_decoder *d, const struct sl_node *root, const struct sl_config *c)
+static int check_binds(struct sl_decoder *d, const struct sl_yaml_node *root,
+                       const struct sl_config *c)
 {
-    const struct sl_node *listeners = sl_node_find(root, SL_SLICE("listeners"));
-    const struct sl_node *admin = sl_node_find(root, SL_SLICE("admin"));
+    const struct sl_yaml_node *listeners = sl_yaml_find(root, SL_SLICE("listeners"));
+    const struct sl_yaml_node *admin = sl_yaml_find(root, SL_SLICE("admin"));
     struct sl_seen *seen = sl_arena_alloc_array(d->scratch, c->listeners_n + 2, sizeof(*seen));
     size_t n = 0;
     int rc = SL_OK;
@@ -240,20 +242,20 @@ static int check_binds(struct sl_decoder *d, const struct sl_node *root, const s
         return sl_decode_no_memory(d);
     }
     if (c->admin.enabled) {
-        rc = see_bind(d, &c->admin.listen, sl_node_find(admin, SL_SLICE("listen")), seen, &n);
+        rc = see_bind(d, &c->admin.listen, sl_yaml_find(admin, SL_SLICE("listen")), seen, &n);
     }
     if (rc == SL_OK && c->admin.probes_enabled) {
-        rc = see_bind(d, &c->admin.probes, sl_node_find(admin, SL_SLICE("probes")), seen, &n);
+        rc = see_bind(d, &c->admin.probes, sl_yaml_find(admin, SL_SLICE("probes")), seen, &n);
     }
-    for (const struct sl_node *l = listeners != NULL ? listeners->first : NULL;
+    for (const struct sl_yaml_node *l = listeners != NULL ? listeners->first : NULL;
          rc == SL_OK && l != NULL; l = l->next)
     {
-        rc = see_bind(d, &c->listeners[l->idx].bind, sl_node_find(l, SL_SLICE("bind")), seen, &n);
+        rc = see_bind(d, &c->listeners[l->idx].bind, sl_yaml_find(l, SL_SLICE("bind")), seen, &n);
     }
     return rc == SL_OK ? sl_decode_unique(d, seen, n, "address") : rc;
 }
 
-int sl_finish_root(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_root(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_config *c = base;
 

@@ -11,18 +11,23 @@
 
 #include "decode.h"
 
-int sl_finish_admin(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_admin(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
-int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
-int sl_finish_route(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_discover(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_node *node, void *base)
+int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
-int sl_finish_health(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_pool(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
-int sl_finish_root(struct sl_decoder *d, const struct sl_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
+int sl_finish_root(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 
 #endif

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "values.h"
 
-#include "node.h"
-
 #include "proxy/base/num.h"
+#include "proxy/base/yaml_node.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -20,8 +19,8 @@ static const struct {
 static int refuse(struct sl_slice text, const struct sl_pos *pos, const char *expected,
                   const char *write, struct sl_error *err)
 {
-    return sl_error_set(err, SL_ECONFIG, pos, "expected %s, found " SL_SHOWN_FMT "; write %s",
-                        expected, SL_SHOWN_ARG(text), write);
+    return sl_error_set(err, SL_ECONFIG, pos, "expected %s, found " SL_YAML_SHOWN_FMT "; write %s",
+                        expected, SL_YAML_SHOWN_ARG(text), write);
 }
 
 static bool is_digit(char c)

@@ -44,7 +44,7 @@ LIBRARIES = {
     r"curl/.*": r"proxy/io/fetch[^/]*",
     r"nghttp2/.*": r"proxy/proto/h2[^/]*",
     r"ares.*\.h": r"proxy/io/resolver[^/]*",
-    r"yaml\.h": r"config/[^/]*(read|yaml)[^/]*",
+    r"yaml\.h": r"proxy/base/yaml[^/]*",
     r"jansson\.h": r"(config|discovery|proxy/admin)/.*",
     r"xxh.*\.h": r"proxy/(base|inference|balance)/.*",
     r"(setjmp|assert|cmocka)\.h": r"(?!)",

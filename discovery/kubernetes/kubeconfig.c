@@ -2,107 +2,110 @@
 #include "kubeconfig.h"
 
 #include "proxy/base/alloc.h"
-
-#include <yaml.h>
+#include "proxy/base/arena.h"
+#include "proxy/base/yaml.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define FILE_MAX_BYTES (1U << 20)
+#define BLOCK_BYTES (16U * 1024)
 
 struct reader {
     const char *file;
-    yaml_document_t doc;
+    const struct sl_yaml_node *root; /* NULL: the file is empty */
     struct sl_kube_access *access;
     struct sl_error *err;
+    struct sl_pos pos; /* of the error at hand */
 };
 
-static struct sl_pos pos_of(const struct reader *r, const yaml_node_t *node, const char *key)
+struct refusal {
+    const char *key;
+    const char *instead;
+};
+
+static const struct sl_pos *at(struct reader *r, const struct sl_yaml_node *node, const char *key)
 {
-    return (struct sl_pos){
+    r->pos = (struct sl_pos){
         .file = r->file,
         .key = key,
-        .line = node != NULL ? (uint32_t)node->start_mark.line + 1 : 1,
-        .column = node != NULL ? (uint32_t)node->start_mark.column + 1 : 1,
+        .line = node != NULL ? node->line : 1,
+        .column = node != NULL ? node->column : 1,
     };
+    return &r->pos;
 }
 
-/* The value of key in a mapping; NULL where there is none, or no mapping. */
-static yaml_node_t *get(struct reader *r, const yaml_node_t *map, const char *key)
+static const struct sl_yaml_node *get(const struct sl_yaml_node *map, const char *key)
 {
-    if (map == NULL || map->type != YAML_MAPPING_NODE) {
-        return NULL;
-    }
-    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top;
-         p++)
-    {
-        const yaml_node_t *k = yaml_document_get_node(&r->doc, p->key);
-        if (k != NULL && k->type == YAML_SCALAR_NODE &&
-            strcmp((const char *)k->data.scalar.value, key) == 0)
-        {
-            return yaml_document_get_node(&r->doc, p->value);
-        }
-    }
-    return NULL;
+    return sl_yaml_find(map, sl_slice_of(key));
 }
 
-/* The same as text; NULL also for an empty one and for a bare null. */
-static const char *text_of(struct reader *r, const yaml_node_t *map, const char *key)
+/* The value of key as text; NULL also for an empty one and for a bare null. */
+static const char *text_of(const struct sl_yaml_node *map, const char *key)
 {
-    const yaml_node_t *node = get(r, map, key);
+    const struct sl_yaml_node *node = get(map, key);
 
-    if (node == NULL || node->type != YAML_SCALAR_NODE || node->data.scalar.length == 0) {
+    if (node == NULL || node->kind != SL_YAML_TEXT || node->text.len == 0) {
         return NULL;
     }
-    const char *text = (const char *)node->data.scalar.value;
-    bool plain = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    return plain && (strcmp(text, "null") == 0 || strcmp(text, "~") == 0) ? NULL : text;
+    const char *text = node->text.ptr;
+    bool is_null = node->is_plain && (strcmp(text, "null") == 0 || strcmp(text, "~") == 0);
+    return is_null ? NULL : text;
 }
 
 /* From a list of {name: x, <kind>: {...}} the mapping of the one named. */
 static int find(struct reader *r, const char *list, const char *kind, const char *name,
-                yaml_node_t **out)
+                const struct sl_yaml_node **out)
 {
-    const yaml_node_t *root = yaml_document_get_root_node(&r->doc);
-    const yaml_node_t *items = get(r, root, list);
-    struct sl_pos pos = pos_of(r, items, list);
+    const struct sl_yaml_node *items = get(r->root, list);
+    const struct sl_yaml_node *item =
+        items != NULL && items->kind == SL_YAML_LIST ? items->first : NULL;
 
-    if (items != NULL && items->type == YAML_SEQUENCE_NODE) {
-        for (const yaml_node_item_t *i = items->data.sequence.items.start;
-             i < items->data.sequence.items.top; i++)
-        {
-            const yaml_node_t *item = yaml_document_get_node(&r->doc, *i);
-            const char *item_name = text_of(r, item, "name");
+    for (; item != NULL; item = item->next) {
+        const char *item_name = text_of(item, "name");
 
-            if (item_name != NULL && strcmp(item_name, name) == 0) {
-                *out = get(r, item, kind);
-                return SL_OK;
-            }
+        if (item_name != NULL && strcmp(item_name, name) == 0) {
+            *out = get(item, kind);
+            return SL_OK;
         }
     }
-    return sl_error_set(r->err, SL_ECONFIG, &pos, "expected one named \"%.128s\", found none",
-                        name);
+    return sl_error_set(r->err, SL_ECONFIG, at(r, items, list),
+                        "expected one named \"%.128s\", found none", name);
 }
 
-static int refuse(struct reader *r, const yaml_node_t *map, const char *key, const char *instead)
+/* Each that is there, unless it is empty, null or false. */
+static int refuse(struct reader *r, const struct sl_yaml_node *map, const struct refusal *refusals,
+                  size_t refusals_n)
 {
-    const yaml_node_t *node = get(r, map, key);
-    struct sl_pos pos = pos_of(r, node, key);
+    for (size_t i = 0; i < refusals_n; i++) {
+        const char *key = refusals[i].key;
+        const struct sl_yaml_node *node = get(map, key);
+        const char *text = text_of(map, key);
 
-    if (node == NULL || text_of(r, map, key) == NULL) {
-        if (node == NULL || node->type == YAML_SCALAR_NODE) {
-            return SL_OK; /* absent, empty or null */
+        if (node != NULL &&
+            (text != NULL ? strcmp(text, "false") != 0 : node->kind != SL_YAML_TEXT))
+        {
+            return sl_error_set(r->err, SL_ECONFIG, at(r, node, key), "is not supported; %s",
+                                refusals[i].instead);
         }
-    } else if (strcmp(text_of(r, map, key), "false") == 0) {
+    }
+    return SL_OK;
+}
+
+/* what: for the message. text NULL: nothing to take. */
+static int take_text(struct reader *r, const char *text, const char *what, char **out)
+{
+    if (text == NULL) {
         return SL_OK;
     }
-    return sl_error_set(r->err, SL_ECONFIG, &pos, "is not supported; %s", instead);
+    *out = sl_strdup(text);
+    return *out != NULL ? SL_OK : sl_error_set(r->err, SL_ENOMEM, NULL, "no memory for %s", what);
 }
 
 /* A path as text, from the folder of the kubeconfig when it is relative; NULL where unset. */
-static int take_path(struct reader *r, const yaml_node_t *map, const char *key, char **out)
+static int take_path(struct reader *r, const struct sl_yaml_node *map, const char *key, char **out)
 {
-    const char *text = text_of(r, map, key);
+    const char *text = text_of(map, key);
     const char *slash = strrchr(r->file, '/');
     char path[4096];
 
@@ -112,40 +115,19 @@ static int take_path(struct reader *r, const yaml_node_t *map, const char *key, 
     int dir_len = text[0] != '/' && slash != NULL ? (int)(slash - r->file) + 1 : 0;
     int len = snprintf(path, sizeof(path), "%.*s%s", dir_len, r->file, text);
     if (len < 0 || (size_t)len >= sizeof(path)) {
-        struct sl_pos pos = pos_of(r, get(r, map, key), key);
-        return sl_error_set(r->err, SL_ECONFIG, &pos, "expected a path below 4096 bytes");
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(map, key), key),
+                            "expected a path below 4096 bytes");
     }
-    *out = sl_strdup(path);
-    return *out != NULL ? SL_OK : sl_error_set(r->err, SL_ENOMEM, NULL, "no memory for a path");
-}
-
-static int take_text(struct reader *r, const yaml_node_t *map, const char *key, char **out)
-{
-    const char *text = text_of(r, map, key);
-
-    if (text == NULL) {
-        return SL_OK;
-    }
-    *out = sl_strdup(text);
-    return *out != NULL ? SL_OK : sl_error_set(r->err, SL_ENOMEM, NULL, "no memory for a text");
+    return take_text(r, path, "a path", out);
 }
 
 /* RFC 4648 section 4: the value of a character, -1 for what is none. */
 static int base64_value(char ch)
 {
-    if (ch >= 'A' && ch <= 'Z') {
-        return ch - 'A';
-    }
-    if (ch >= 'a' && ch <= 'z') {
-        return ch - 'a' + 26;
-    }
-    if (ch >= '0' && ch <= '9') {
-        return ch - '0' + 52;
-    }
-    if (ch == '+') {
-        return 62;
-    }
-    return ch == '/' ? 63 : -1;
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *digit = memchr(digits, ch, sizeof(digits) - 1);
+
+    return digit != NULL ? (int)(digit - digits) : -1;
 }
 
 /* out has at least three quarters of len. Line ends are passed over, as in a folded scalar. */
@@ -179,10 +161,10 @@ static bool decode_base64(const char *text, size_t len, char *out, size_t *out_l
     return digits_n % 4 != 1 && (digits_n + pads_n) % 4 == 0 && pads_n <= 2;
 }
 
-static int take_pem(struct reader *r, const yaml_node_t *map, const char *key,
+static int take_pem(struct reader *r, const struct sl_yaml_node *map, const char *key,
                     struct sl_kube_pem *out)
 {
-    const char *text = text_of(r, map, key);
+    const char *text = text_of(map, key);
     size_t pem_len;
 
     if (text == NULL) {
@@ -194,172 +176,140 @@ static int take_pem(struct reader *r, const yaml_node_t *map, const char *key,
         return sl_error_set(r->err, SL_ENOMEM, NULL, "no memory for %s", key);
     }
     if (!decode_base64(text, len, pem, &pem_len) || pem_len == 0) {
-        struct sl_pos pos = pos_of(r, get(r, map, key), key);
         explicit_bzero(pem, len);
         sl_free(pem);
-        return sl_error_set(r->err, SL_ECONFIG, &pos, "expected PEM in base64");
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(map, key), key),
+                            "expected PEM in base64");
     }
     *out = (struct sl_kube_pem){pem, pem_len};
     return SL_OK;
 }
 
-static int read_cluster(struct reader *r, const yaml_node_t *cluster)
+/* The data of a thing goes before its file, as in kubectl. */
+static int take_pem_or_path(struct reader *r, const struct sl_yaml_node *map, const char *key,
+                            struct sl_kube_pem *pem, char **file)
 {
-    struct sl_kube_access *a = r->access;
-    const yaml_node_t *node = get(r, cluster, "server");
-    const char *server = text_of(r, cluster, "server");
-    struct sl_pos pos = pos_of(r, node != NULL ? node : cluster, "server");
-    int rc;
+    char data_key[64];
 
+    (void)snprintf(data_key, sizeof(data_key), "%s-data", key);
+    int rc = take_pem(r, map, data_key, pem);
+    return rc == SL_OK && pem->len == 0 ? take_path(r, map, key, file) : rc;
+}
+
+static int read_cluster(struct reader *r, const struct sl_yaml_node *cluster)
+{
+    static const struct refusal refusals[] = {
+        {"insecure-skip-tls-verify", "name the CA of the server: certificate-authority"},
+        {"proxy-url", "the API server is reached directly"},
+        {"tls-server-name", "write a server that its certificate names"},
+    };
+    struct sl_kube_access *a = r->access;
+    const struct sl_yaml_node *node = get(cluster, "server");
+    const char *server = text_of(cluster, "server");
+
+    node = node != NULL ? node : cluster;
     if (server == NULL) {
-        return sl_error_set(r->err, SL_ECONFIG, &pos, "expected https://host:port, found nothing");
+        return sl_error_set(r->err, SL_ECONFIG, at(r, node, "server"),
+                            "expected https://host:port, found nothing");
     }
-    rc = refuse(r, cluster, "insecure-skip-tls-verify",
-                "name the CA of the server: certificate-authority");
+    int rc = refuse(r, cluster, refusals, SL_ARRAY_LEN(refusals));
     if (rc == SL_OK) {
-        rc = refuse(r, cluster, "proxy-url", "the API server is reached directly");
+        rc = sl_kube_check_server(server, at(r, node, "server"), &a->server, r->err);
     }
-    if (rc == SL_OK) {
-        rc = refuse(r, cluster, "tls-server-name", "write a server that its certificate names");
-    }
-    if (rc == SL_OK) {
-        rc = sl_kube_check_server(server, &pos, &a->server, r->err);
-    }
-    if (rc == SL_OK) {
-        rc = take_pem(r, cluster, "certificate-authority-data", &a->ca_pem);
-    }
-    /* The data of a thing goes before its file, as in kubectl. */
-    if (rc == SL_OK && a->ca_pem.len == 0) {
-        rc = take_path(r, cluster, "certificate-authority", &a->ca_file);
-    }
-    return rc;
+    return rc == SL_OK
+               ? take_pem_or_path(r, cluster, "certificate-authority", &a->ca_pem, &a->ca_file)
+               : rc;
 }
 
-static int refuse_user(struct reader *r, const yaml_node_t *user)
-{
-    static const char *const keys[] = {"exec", "auth-provider", "username",  "password",
-                                       "as",   "as-uid",        "as-groups", "as-user-extra"};
-    int rc = SL_OK;
+#define INSTEAD "use a token, tokenFile or client-certificate, for example of a service account"
 
-    for (size_t i = 0; rc == SL_OK && i < SL_ARRAY_LEN(keys); i++) {
-        rc = refuse(r, user, keys[i],
-                    "use a token, tokenFile or client-certificate, for example of a service "
-                    "account");
-    }
-    return rc;
-}
-
-static int read_user(struct reader *r, const yaml_node_t *user)
+static int read_user(struct reader *r, const struct sl_yaml_node *user)
 {
+    static const struct refusal refusals[] = {
+        {"exec", INSTEAD},      {"auth-provider", INSTEAD},
+        {"username", INSTEAD},  {"password", INSTEAD},
+        {"as", INSTEAD},        {"as-uid", INSTEAD},
+        {"as-groups", INSTEAD}, {"as-user-extra", INSTEAD},
+    };
     struct sl_kube_access *a = r->access;
-    int rc = refuse_user(r, user);
+    int rc = refuse(r, user, refusals, SL_ARRAY_LEN(refusals));
 
     if (rc == SL_OK) {
-        rc = take_pem(r, user, "client-certificate-data", &a->cert_pem);
-    }
-    if (rc == SL_OK && a->cert_pem.len == 0) {
-        rc = take_path(r, user, "client-certificate", &a->cert_file);
+        rc = take_pem_or_path(r, user, "client-certificate", &a->cert_pem, &a->cert_file);
     }
     if (rc == SL_OK) {
-        rc = take_pem(r, user, "client-key-data", &a->key_pem);
+        rc = take_pem_or_path(r, user, "client-key", &a->key_pem, &a->key_file);
     }
-    if (rc == SL_OK && a->key_pem.len == 0) {
-        rc = take_path(r, user, "client-key", &a->key_file);
-    }
-    if (rc == SL_OK) {
-        rc = take_path(r, user, "tokenFile", &a->token_file);
-    }
+    rc = rc == SL_OK ? take_path(r, user, "tokenFile", &a->token_file) : rc;
     if (rc == SL_OK && a->token_file == NULL) {
-        rc = take_text(r, user, "token", &a->token);
+        rc = take_text(r, text_of(user, "token"), "a text", &a->token);
     }
     bool has_cert = a->cert_file != NULL || a->cert_pem.len > 0;
     bool has_key = a->key_file != NULL || a->key_pem.len > 0;
     if (rc == SL_OK && has_cert != has_key) {
-        struct sl_pos pos = pos_of(r, user, "users");
-        rc = sl_error_set(r->err, SL_ECONFIG, &pos,
-                          "expected client-certificate and client-key, "
-                          "found one without the other");
+        return sl_error_set(r->err, SL_ECONFIG, at(r, user, "users"),
+                            "expected client-certificate and client-key, "
+                            "found one without the other");
     }
     return rc;
 }
 
-static int read_document(struct reader *r, const char *name)
+static int read_context(struct reader *r, const char *name)
 {
-    const yaml_node_t *root = yaml_document_get_root_node(&r->doc);
-    struct sl_pos pos = pos_of(r, root, "current-context");
-    yaml_node_t *context = NULL;
-    yaml_node_t *node = NULL;
-    int rc;
+    const struct sl_yaml_node *context = NULL;
+    const struct sl_yaml_node *node = NULL;
 
-    name = name != NULL ? name : text_of(r, root, "current-context");
+    name = name != NULL ? name : text_of(r->root, "current-context");
     if (name == NULL) {
-        return sl_error_set(r->err, SL_ECONFIG, &pos,
+        return sl_error_set(r->err, SL_ECONFIG, at(r, r->root, "current-context"),
                             "expected a context, found none; set kubernetes.context");
     }
-    rc = find(r, "contexts", "context", name, &context);
+    int rc = find(r, "contexts", "context", name, &context);
     if (rc != SL_OK) {
         return rc;
     }
-    const char *cluster = text_of(r, context, "cluster");
-    const char *user = text_of(r, context, "user");
+    const char *cluster = text_of(context, "cluster");
+    const char *user = text_of(context, "user");
+    const char *ns = text_of(context, "namespace");
     if (cluster == NULL) {
-        pos = pos_of(r, context, "contexts");
-        return sl_error_set(r->err, SL_ECONFIG, &pos, "expected a cluster in the context");
+        return sl_error_set(r->err, SL_ECONFIG, at(r, context, "contexts"),
+                            "expected a cluster in the context");
     }
     rc = find(r, "clusters", "cluster", cluster, &node);
-    if (rc == SL_OK) {
-        rc = read_cluster(r, node);
-    }
+    rc = rc == SL_OK ? read_cluster(r, node) : rc;
     if (rc == SL_OK && user != NULL) {
         rc = find(r, "users", "user", user, &node);
         rc = rc == SL_OK ? read_user(r, node) : rc;
     }
-    if (rc == SL_OK) {
-        rc = take_text(r, context, "namespace", &r->access->namespace_);
-    }
-    if (rc == SL_OK && r->access->namespace_ == NULL) {
-        r->access->namespace_ = sl_strdup("default");
-        rc = r->access->namespace_ != NULL
-                 ? SL_OK
-                 : sl_error_set(r->err, SL_ENOMEM, NULL, "no memory for the namespace");
-    }
-    return rc;
+    ns = ns != NULL ? ns : "default";
+    return rc == SL_OK ? take_text(r, ns, "the namespace", &r->access->namespace_) : rc;
 }
 
 int sl_kubeconfig_load(const char *file, const char *context, struct sl_kube_access *a,
                        struct sl_error *err)
 {
     struct reader r = {.file = file, .access = a, .err = err};
-    yaml_parser_t parser;
+    struct sl_yaml_input in = {
+        .file = file,
+        .root_name = "",
+        .refusal = "expected YAML",
+        .has_lines = true, /* base64 in lines, and scripts of users that are not ours */
+    };
+    struct sl_arena arena;
     char *text;
-    size_t len;
-    int rc = sl_kube_read_file(file, FILE_MAX_BYTES, &text, &len, err);
+    int rc = sl_kube_read_file(file, FILE_MAX_BYTES, &text, &in.text.len, err);
 
     if (rc != SL_OK) {
         return rc;
     }
-    if (yaml_parser_initialize(&parser) == 0) {
-        rc = sl_error_set(err, SL_ENOMEM, NULL, "no memory to read %.128s", file);
-        goto out_text;
-    }
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-    if (yaml_parser_load(&parser, &r.doc) == 0) {
-        struct sl_pos pos = {
-            .file = file,
-            .key = "",
-            .line = (uint32_t)parser.problem_mark.line + 1,
-            .column = (uint32_t)parser.problem_mark.column + 1,
-        };
-        rc = sl_error_set(err, SL_ECONFIG, &pos, "expected YAML: %.160s",
-                          parser.problem != NULL ? parser.problem : "out of memory");
-        goto out_parser;
-    }
-    rc = read_document(&r, context);
-    yaml_document_delete(&r.doc);
-out_parser:
-    yaml_parser_delete(&parser);
-out_text:
-    explicit_bzero(text, len); /* tokens and keys may be in it; libyaml's copies we cannot reach */
+    in.text.ptr = text;
+    sl_arena_init(&arena, BLOCK_BYTES, 0, NULL, 0);
+    rc = sl_yaml_read(&in, &arena, &r.root, err);
+    rc = rc == SL_OK ? read_context(&r, context) : rc;
+    /* Tokens and keys may be in both; libyaml's copies we cannot reach. */
+    sl_arena_wipe(&arena);
+    sl_arena_fini(&arena);
+    explicit_bzero(text, in.text.len);
     sl_free(text);
     return rc;
 }

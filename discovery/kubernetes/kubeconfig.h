@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kubeconfig: how kubectl's file says where the API server is; read with libyaml, which stands
- * here and in config/'s reader alone.
+ * kubeconfig: how kubectl's file says where the API server is.
  *
  * Thread:    control thread
  * Errors:    SL_ECONFIG at file:line:column. What we do not do is refused, never passed over:
- *            exec and auth-provider plugins, passwords, impersonation, insecure TLS, proxies
+ *            exec and auth-provider plugins, passwords, impersonation, insecure TLS, proxies,
+ *            and what proxy/base/yaml.h refuses in any file
  * Source:    client-go tools/clientcmd/api/v1: clusters, users, contexts, current-context
  */
 #ifndef SL_KUBERNETES_KUBECONFIG_H

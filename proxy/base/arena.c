@@ -28,6 +28,7 @@
 
 struct sl_arena_block {
     struct sl_arena_block *older;
+    size_t data_bytes;
     _Alignas(max_align_t) char data[];
 };
 
@@ -56,6 +57,13 @@ void sl_arena_fini(struct sl_arena *a)
     a->used_bytes = 0;
 }
 
+void sl_arena_wipe(struct sl_arena *a)
+{
+    for (struct sl_arena_block *b = a->blocks; b != NULL; b = b->older) {
+        explicit_bzero(b->data, b->data_bytes);
+    }
+}
+
 static struct sl_arena_block *add_block(struct sl_arena *a, size_t data_bytes)
 {
     struct sl_arena_block *b;
@@ -68,6 +76,7 @@ static struct sl_arena_block *add_block(struct sl_arena *a, size_t data_bytes)
         return NULL;
     }
     b->older = a->blocks;
+    b->data_bytes = data_bytes;
     a->blocks = b;
     a->used_bytes += data_bytes;
     return b;

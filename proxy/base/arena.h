@@ -35,6 +35,9 @@ void sl_arena_init(struct sl_arena *a, size_t block_bytes, size_t limit_bytes, v
                    size_t first_bytes);
 void sl_arena_fini(struct sl_arena *a);
 
+/* Zeroes all that was taken from the heap, for secrets, right before sl_arena_fini. */
+void sl_arena_wipe(struct sl_arena *a);
+
 /* Aligned for any type; zeroed. */
 void *sl_arena_alloc(struct sl_arena *a, size_t size_bytes) SL_MUST_CHECK;
 void *sl_arena_alloc_array(struct sl_arena *a, size_t n, size_t item_bytes) SL_MUST_CHECK;

@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define HANGUP_BATCH_N 64
@@ -187,6 +188,22 @@ static void on_hangups(struct ev_loop *ev, ev_io *w, int events)
     l->hangup_batch_n = 0;
 }
 
+/* libev takes an epoll set and an eventfd, and aborts the process where the second is not to be
+ * had: so both are tried first. */
+static bool has_fds_for_ev(void)
+{
+    int fds[2] = {eventfd(0, EFD_CLOEXEC), -1};
+    fds[1] = fds[0] >= 0 ? eventfd(0, EFD_CLOEXEC) : -1;
+    bool had = fds[1] >= 0;
+
+    for (int i = 0; i < 2; i++) {
+        if (fds[i] >= 0) {
+            (void)close(fds[i]); /* nothing was ever in it */
+        }
+    }
+    return had;
+}
+
 int sl_loop_new(struct sl_loop **out)
 {
     int rc = SL_ENOMEM;
@@ -199,7 +216,7 @@ int sl_loop_new(struct sl_loop **out)
         rc = sl_err_from_errno(errno);
         goto fail_alloc;
     }
-    l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    l->ev = has_fds_for_ev() ? ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV) : NULL;
     if (l->ev == NULL) {
         rc = SL_EIO;
         goto fail_epoll;

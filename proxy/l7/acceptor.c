@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_A_TURN_N 16 /* then what is open already gets its turn */
+#define ACCEPT_PAUSE_MS 100
 #define HAND_OFF_SLACK_N                                                    \
     8 /* so many more than the least busy one, and a quarter, before giving \
        */
@@ -70,6 +71,27 @@ static bool hand_over(struct sl_l7 *w, struct sl_l7 *to, struct sl_listener *l, 
     return true;
 }
 
+static void on_pause_over(struct sl_deadline *d)
+{
+    struct sl_listener_cell *cell = sl_container_of(d, struct sl_listener_cell, pause);
+
+    if (cell->accepting) {
+        sl_io_want_read(&cell->io, true);
+    }
+}
+
+/* Out of descriptors or memory: the queue stays readable, and asking again at once would be all
+ * that this worker does. Clients wait in the kernel meanwhile. */
+static void pause_accepting(struct sl_listener_cell *cell, int code)
+{
+    struct sl_loop *loop = cell->worker->loop;
+
+    sl_log(SL_LOG_WARN, "accept_failed", {"listener", SL_LOG_STR(cell->listener->name)},
+           {"error", SL_LOG_STR(sl_err_name(code))}, {"pause_ms", SL_LOG_UINT(ACCEPT_PAUSE_MS)});
+    sl_io_want_read(&cell->io, false);
+    sl_deadline_set(sl_loop_wheel(loop), &cell->pause, sl_loop_now_ms(loop) + ACCEPT_PAUSE_MS);
+}
+
 /* Takes up to max connections; false when the queue is known to be empty. */
 static bool accept_some(struct sl_listener_cell *cell, unsigned max)
 {
@@ -82,8 +104,7 @@ static bool accept_some(struct sl_listener_cell *cell, unsigned max)
         int rc = sl_socket_accept(cell->fd, &fd, &from);
         if (rc != SL_OK) {
             if (rc != SL_AGAIN) {
-                sl_log(SL_LOG_WARN, "accept_failed", {"listener", SL_LOG_STR(l->name)},
-                       {"error", SL_LOG_STR(sl_err_name(rc))});
+                pause_accepting(cell, rc);
             }
             return false;
         }
@@ -113,6 +134,7 @@ static void start(struct sl_l7 *w, struct sl_listener_cell *cell)
     }
     cell->worker = w;
     cell->accepting = true;
+    sl_deadline_init(&cell->pause, on_pause_over);
     sl_io_init(&cell->io, w->loop, cell->fd, on_acceptable);
     sl_io_want_read(&cell->io, true);
 }
@@ -127,14 +149,30 @@ static void stop(struct sl_listener_cell *cell)
     /* Who was let in by the kernel is not turned away: closing would reset them. */
     while (accept_some(cell, ACCEPTS_A_TURN_N)) {
     }
+    sl_deadline_remove(sl_loop_wheel(cell->worker->loop), &cell->pause);
     (void)close(cell->fd); /* listening sockets hold no data */
     cell->fd = -1;
+}
+
+static bool names(const struct sl_view *view, const struct sl_listener *l)
+{
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        if (view->listeners[i].handle == l) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const struct sl_view *view)
 {
     for (size_t i = 0; old != NULL && i < old->listeners_n; i++) {
-        old->listeners[i].handle->cells[w->idx].current = NULL;
+        struct sl_listener *l = old->listeners[i].handle;
+        if (!names(view, l)) {
+            stop(&l->cells[w->idx]); /* whom it still lets in is served by the old view */
+            l->cells[w->idx].current = NULL;
+            sl_h1_downstream_close_idle_of(w, l);
+        }
     }
     for (size_t i = 0; i < view->listeners_n; i++) {
         struct sl_listener_cell *cell = &view->listeners[i].handle->cells[w->idx];
@@ -142,16 +180,6 @@ void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const st
         cell->head_timeout_ms = cell->current->conf->head_timeout_ms;
         cell->idle_timeout_ms = cell->current->conf->idle_timeout_ms;
         start(w, cell);
-    }
-    for (size_t i = 0; old != NULL && i < old->listeners_n; i++) {
-        struct sl_listener_cell *cell = &old->listeners[i].handle->cells[w->idx];
-        if (cell->current == NULL) {
-            /* The old view's word still counts for those whom stop() lets in. */
-            cell->current = &old->listeners[i];
-            stop(cell);
-            cell->current = NULL;
-            sl_h1_downstream_close_idle_of(w, cell->listener);
-        }
     }
 }
 

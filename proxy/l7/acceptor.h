@@ -11,7 +11,8 @@
 struct sl_l7;
 struct sl_view;
 
-/* Listeners of view are accepted on; those that only old (or NULL) names are emptied and closed. */
+/* Listeners of view are accepted on; those that only old (or NULL) names are emptied and closed.
+ * Before w->view changes: whom the kernel had let in there is served by old. */
 void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const struct sl_view *view);
 
 /* No more connections are taken; those that wait already are. */

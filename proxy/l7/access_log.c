@@ -203,8 +203,8 @@ static void put_upstream(struct line *l, const struct sl_exchange *x)
         PUT(l, ",\"pool\":");
         put_str(l, x->side->pool->conf->name);
     }
-    if (x->tried_n > 0) {
-        const struct sl_endpoint *ep = x->tried[x->tried_n - 1];
+    if (x->last != NULL) {
+        const struct sl_endpoint *ep = x->last;
         char text[160];
         sl_address_format(&ep->address, text, sizeof(text));
         PUT(l, ",\"endpoint\":");

@@ -22,7 +22,8 @@
 
 #define FREE_EXCHANGES_KEPT_N 256
 #define STALL_MS 60000ULL /* a client that takes nothing for that long has left in all but name */
-#define BACKOFF_MAX_MS 25 /* full jitter, before the one retry of what was sent */
+#define AUTHORITY_MAX_BYTES 1024 /* no name is longer; it goes out twice: X-Forwarded-Host */
+#define BACKOFF_MAX_MS 25        /* full jitter, before the one retry of what was sent */
 
 static uint64_t now_ms(const struct sl_exchange *x)
 {
@@ -76,9 +77,17 @@ static void end_attempt(struct sl_exchange *x, enum verdict verdict)
         o.ttft_us = x->first_byte_us > x->sent_us ? x->first_byte_us - x->sent_us : 0;
     }
     sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
-    sl_pool_unpin(x->set, x->w->idx);
-    x->set = NULL;
     x->endpoint = NULL;
+}
+
+/* Without it the endpoint that the log speaks of may be gone. */
+static void let_set_go(struct sl_exchange *x)
+{
+    if (x->set != NULL) {
+        sl_pool_unpin(x->set, x->w->idx);
+        x->set = NULL;
+        x->last = NULL;
+    }
 }
 
 static void release_upstream(struct sl_exchange *x, bool whole)
@@ -140,6 +149,7 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     }
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
+    let_set_go(x);
     sl_deadline_remove(sl_loop_wheel(w->loop), &x->deadline);
     sl_queue_clear(&x->replay, &w->chunks);
     d->exchange = NULL;
@@ -204,10 +214,14 @@ static void attempt_failed(struct sl_exchange *x, enum sl_reason reason);
 /* Connects to ep, which was picked from set, which is pinned. */
 static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
 {
+    let_set_go(x);
     x->set = set;
     x->endpoint = ep;
+    x->last = ep;
     x->tried[x->tried_n++] = ep;
-    x->attempts_n++;
+    if (x->attempts_n++ > 0) {
+        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
+    }
     x->sent = false;
     x->status = 0;
     x->retry_after_ms = 0;
@@ -275,6 +289,7 @@ static void attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     bool stale = was_sent && x->reused && reason == SL_REASON_UPSTREAM_RESET;
 
     x->last_failure = reason;
+    x->sent = false; /* what the client sends while a retry waits is kept for it */
     end_attempt(x, verdict_of(reason, stale));
     if (reason == SL_REASON_OVERLOAD) {
         fail(x, reason);
@@ -282,7 +297,6 @@ static void attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     }
     if (!was_sent) {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
         attempt(x);
         return;
     }
@@ -293,7 +307,6 @@ static void attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     if (stale) {
         x->tried_n--; /* its idle connection died, not the endpoint */
     }
-    sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
 }
 
@@ -371,6 +384,10 @@ void sl_exchange_start(struct sl_exchange *x)
     x->request_framed = r->framing.kind == SL_FRAMING_CHUNKED;
     if (r->method == SL_METHOD_CONNECT) {
         fail(x, SL_REASON_NOT_IMPLEMENTED);
+        return;
+    }
+    if (r->authority.len > AUTHORITY_MAX_BYTES) {
+        fail(x, SL_REASON_BAD_REQUEST);
         return;
     }
     x->route = x->listener != NULL ? sl_route_match(x->listener, r->host.host, r->path) : NULL;
@@ -487,8 +504,10 @@ bool sl_exchange_holds_head(const struct sl_exchange *x, const struct sl_respons
  * was sent elsewhere. */
 static bool refused_and_repeated(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    if (head->status != 503 || x->retry_after_ms == 0 || x->tried_n == SL_EXCHANGE_TRIES_N) {
-        return false;
+    if (head->status != 503 || x->retry_after_ms == 0 || x->tried_n == SL_EXCHANGE_TRIES_N ||
+        !x->replay_whole || x->counts_retry)
+    {
+        return false; /* before anybody is picked for it, and counted */
     }
     static const struct sl_outcome unused = {.abandoned = true};
     enum sl_tier tier;
@@ -505,7 +524,6 @@ static bool refused_and_repeated(struct sl_exchange *x, const struct sl_response
     }
     release_upstream(x, false);
     end_attempt(x, ANSWERED);
-    sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     attempt_at(x, set, other);
     return true;
 }

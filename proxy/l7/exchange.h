@@ -110,8 +110,9 @@ struct sl_exchange {
     const struct sl_view_listener *listener;
     const struct sl_view_route *route;
     const struct sl_view_side *side;
-    struct sl_endpoint_set *set; /* pinned while endpoint is set */
-    struct sl_endpoint *endpoint;
+    struct sl_endpoint_set *set;    /* of the last attempt, pinned to the end: last belongs to it */
+    struct sl_endpoint *endpoint;   /* of the attempt that runs */
+    const struct sl_endpoint *last; /* of the last attempt, for the log */
     const struct sl_endpoint *tried[SL_EXCHANGE_TRIES_N];
     uint32_t tried_n;
     uint32_t attempts_n;
@@ -123,7 +124,7 @@ struct sl_exchange {
     struct sl_deadline deadline;
     enum sl_exchange_phase phase;
     bool replay_whole; /* replay has all of the body so far */
-    bool sent;         /* the head left on the attempt that runs */
+    bool sent;         /* the head left on the attempt that runs, which is up's */
     bool request_ended;
     bool request_framed;
     bool response_framed;

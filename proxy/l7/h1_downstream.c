@@ -221,6 +221,12 @@ static void refuse(struct conn *c, const struct sl_request_head *known, enum sl_
     sl_exchange_request_failed(x, reason);
 }
 
+/* Whether earlier responses wait for the client: on_drained goes on. */
+static bool answers_pile_up(struct conn *c)
+{
+    return sl_stream_is_high(&c->stream);
+}
+
 /* Bytes of the head at buf, 0 when it is not whole yet or the connection ended. */
 static size_t take_head(struct conn *c, const char *buf, size_t len)
 {
@@ -296,7 +302,9 @@ static size_t take_body(struct conn *c, const char *buf, size_t len)
         return 0;
     }
     if (!sl_h1_body_ended(&c->body)) {
-        set_deadline(c, BODY_STALL_MS);
+        if (c->stream.reading) { /* otherwise it is us who stand still */
+            set_deadline(c, BODY_STALL_MS);
+        }
         return (size_t)n;
     }
     c->state = RESPONSE;
@@ -313,6 +321,9 @@ static size_t consume(struct conn *c, const char *buf, size_t len)
 
     while (used < len && is_open(c)) {
         size_t n = 0;
+        if (c->state == IDLE && answers_pile_up(c)) {
+            break;
+        }
         if (c->state == IDLE || c->state == HEAD) {
             n = take_head(c, buf + used, len - used);
         } else if (c->state == BODY) {
@@ -326,7 +337,8 @@ static size_t consume(struct conn *c, const char *buf, size_t len)
     return used;
 }
 
-/* What was not worked off is the next request's beginning; a flood of them waits in the kernel. */
+/* What was not worked off is the next request's beginning; a flood of them waits in the kernel, and
+ * so does what comes from a client that takes no answers. */
 static void keep_rest(struct conn *c, const char *buf, size_t len, size_t used)
 {
     if (!is_open(c) || c->state == LINGERING || c->state == FLUSHING) {
@@ -336,7 +348,7 @@ static void keep_rest(struct conn *c, const char *buf, size_t len, size_t used)
         client_left(c); /* no memory for it */
         return;
     }
-    if (c->state == RESPONSE && c->pending.len > 0) {
+    if ((c->state == RESPONSE && c->pending.len > 0) || (c->state == IDLE && answers_pile_up(c))) {
         pause_reading(c);
     }
 }
@@ -402,6 +414,24 @@ static void on_resume(struct sl_task *t)
     }
 }
 
+/* Between two requests: the next one, unless the answers to earlier ones have to leave first. */
+static void go_on(struct conn *c)
+{
+    if (answers_pile_up(c)) {
+        pause_reading(c);
+    } else if (c->pending.len > 0) {
+        sl_task_post(c->w->loop, &c->resume); /* not from here: the stack would grow with them */
+    } else if (!c->stream.reading) {
+        resume_reading(c); /* the body's last bytes came as the upstream was full */
+    }
+}
+
+/* No further request is wanted: the process drains, or no config names the listener any more. */
+static bool is_leaving(const struct conn *c)
+{
+    return c->w->draining || own_cell(c)->current == NULL;
+}
+
 /* ---- Responses out */
 
 static void informational(struct sl_downstream *d, const struct sl_response_head *h)
@@ -453,7 +483,7 @@ static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl
     } else if (c->version_minor == 0 && o.framing.kind == SL_FRAMING_CHUNKED) {
         o.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
     }
-    if (c->out == OUT_CLOSE || c->w->draining || own_cell(c)->current == NULL) {
+    if (c->out == OUT_CLOSE || is_leaving(c)) {
         c->keep_alive = false;
     }
     if (!c->keep_alive) {
@@ -535,18 +565,16 @@ static void done(struct sl_downstream *d, bool whole)
         return;
     }
     bool unread = c->state == BODY || c->pending.len > 0;
-    if (c->state == BODY || !c->keep_alive) {
+    if (c->state == BODY || !c->keep_alive ||
+        (is_leaving(c) && !unread && sl_socket_is_quiet(c->stream.fd)))
+    {
         close_gracefully(c, unread);
         return;
     }
     sl_h1_body_fini(&c->body);
     c->state = IDLE;
     set_deadline(c, own_cell(c)->idle_timeout_ms);
-    if (c->pending.len > 0) {
-        sl_task_post(c->w->loop, &c->resume); /* not from here: the stack would grow with them */
-    } else if (!c->stream.reading) {
-        resume_reading(c); /* the body's last bytes came as the upstream was full */
-    }
+    go_on(c);
 }
 
 static const struct sl_downstream_ops downstream_ops = {
@@ -592,6 +620,8 @@ static void on_drained(struct sl_stream *s)
         }
     } else if (c->base.exchange != NULL) {
         sl_exchange_downstream_drained(c->base.exchange);
+    } else if (c->state == IDLE) {
+        go_on(c);
     }
 }
 
@@ -628,7 +658,7 @@ static void on_deadline(struct sl_deadline *d)
     case RESPONSE:
     case FLUSHING:
     case LINGERING:
-        close_conn(c, c->state == FLUSHING);
+        close_conn(c, sl_stream_unsent(&c->stream) > 0); /* what is cut must not look whole */
         break;
     }
 }
@@ -681,10 +711,11 @@ static void close_idle(struct sl_l7 *w, const struct sl_listener *listener)
     for (struct sl_list *l = w->downstreams.next; l != &w->downstreams; l = next) {
         struct conn *c = sl_container_of(l, struct conn, link);
         next = l->next;
+        /* What waits in the kernel is a request that would be lost: it is answered, then closed. */
         if (c->state == IDLE && c->pending.len == 0 &&
-            (listener == NULL || c->base.listener == listener))
+            (listener == NULL || c->base.listener == listener) && sl_socket_is_quiet(c->stream.fd))
         {
-            close_conn(c, false);
+            close_gracefully(c, false);
         }
     }
 }

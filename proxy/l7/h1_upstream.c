@@ -296,9 +296,10 @@ static size_t take_body(struct conn *c, const char *buf, size_t len)
 /* True: the head waits for a byte of the body; it is read again when more comes. */
 static bool hold(struct conn *c, const struct sl_response_head *h, size_t more_n)
 {
-    if (more_n > 0 || h->framing.kind == SL_FRAMING_NONE ||
-        !sl_exchange_holds_head(c->base.exchange, h))
-    {
+    bool empty = h->framing.kind == SL_FRAMING_NONE ||
+                 (h->framing.kind == SL_FRAMING_LENGTH && h->framing.length_bytes == 0);
+
+    if (more_n > 0 || empty || !sl_exchange_holds_head(c->base.exchange, h)) {
         return false;
     }
     c->scan = (struct sl_h1_scan){0};

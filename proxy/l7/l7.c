@@ -63,15 +63,27 @@ void sl_l7_free(struct sl_l7 *w)
     sl_free(w);
 }
 
-void sl_l7_take_view(struct sl_l7 *w, struct sl_view *view)
+struct sl_view *sl_l7_take_view(struct sl_l7 *w, struct sl_view *view)
 {
     struct sl_view *old = w->view;
 
-    view->cells[w->idx].current = true;
-    w->view = view;
     sl_acceptors_take_view(w, old, view);
+    sl_published_take(&view->cells[w->idx]);
+    w->view = view;
+    return old;
+}
+
+void sl_l7_let_go(struct sl_l7 *w, struct sl_view *old)
+{
     if (old != NULL) {
         sl_published_retire(&old->published, &old->cells[w->idx]);
+    }
+}
+
+void sl_l7_stop_accepting(struct sl_l7 *w)
+{
+    if (w->view != NULL) {
+        sl_acceptors_stop(w);
     }
 }
 
@@ -105,12 +117,15 @@ void sl_l7_leave(struct sl_l7 *w)
     if (view == NULL) {
         return;
     }
-    sl_acceptors_stop(w);
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        /* A connection that is still on its way from another worker finds nobody. */
+        view->listeners[i].handle->cells[w->idx].current = NULL;
+    }
     for (size_t i = 0; i < view->pools_n; i++) {
         sl_l7_take_set(w, view->pools[i].pool, NULL);
     }
     w->view = NULL;
-    sl_published_retire(&view->published, &view->cells[w->idx]);
+    sl_l7_let_go(w, view);
 }
 
 void sl_stage_flush(struct sl_l7 *w)

@@ -70,8 +70,13 @@ int sl_l7_new(struct sl_loop *loop, uint32_t idx, uint32_t workers_n, struct sl_
     SL_MUST_CHECK;
 void sl_l7_free(struct sl_l7 *w); /* all connections are closed */
 
-/* Makes view current; what runs stays pinned to the one before. */
-void sl_l7_take_view(struct sl_l7 *w, struct sl_view *view);
+/* Makes view current and returns the one before (or NULL), to be let go of: what runs stays pinned
+ * to it. */
+struct sl_view *sl_l7_take_view(struct sl_l7 *w, struct sl_view *view);
+void sl_l7_let_go(struct sl_l7 *w, struct sl_view *old); /* accepts NULL; old may be gone then */
+
+/* No more connections are taken; those that wait already are. */
+void sl_l7_stop_accepting(struct sl_l7 *w);
 
 /* Makes set current for pool and closes idle connections to endpoints that it does not name. */
 void sl_l7_take_set(struct sl_l7 *w, struct sl_pool *pool, struct sl_endpoint_set *set);
@@ -82,7 +87,8 @@ void sl_l7_drain(struct sl_l7 *w);
 /* Ends all connections now: the drain time is over. */
 void sl_l7_close_all(struct sl_l7 *w);
 
-/* Lets go of the view and of its pools' sets; nothing can be served any more. */
+/* Lets go of the view and of its pools' sets; nothing can be served any more. After stop_accepting
+ * and close_all. */
 void sl_l7_leave(struct sl_l7 *w);
 
 /* Room for up to need bytes (<= SL_STAGE_BYTES) that will go to s; commit says how many came. */

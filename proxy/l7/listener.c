@@ -18,7 +18,9 @@ static int open_for_worker(struct sl_listener *l, uint32_t idx, struct sl_error 
                    : sl_error_set(err, SL_ECONFIG, NULL, "no file descriptor left for %s", l->name);
     }
     /* With port 0 the first socket draws the port, and the others join it. */
-    return sl_socket_listen(&l->bound, true, &l->cells[idx].fd, &l->bound, err);
+    int rc = sl_socket_listen(&l->bound, true, &l->cells[idx].fd, &l->bound, err);
+    l->path_is_ours = rc == SL_OK && l->bind.is_unix; /* and not whoever's it was before */
+    return rc;
 }
 
 int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t workers_n,
@@ -51,6 +53,14 @@ int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t w
     return SL_OK;
 }
 
+void sl_listener_retire(struct sl_listener *l)
+{
+    if (l->path_is_ours) {
+        l->path_is_ours = false;
+        (void)unlink(l->bind.host); /* a next process would replace it anyway */
+    }
+}
+
 void sl_listener_free(struct sl_listener *l)
 {
     for (uint32_t i = 0; i < l->workers_n; i++) {
@@ -58,9 +68,7 @@ void sl_listener_free(struct sl_listener *l)
             (void)close(l->cells[i].fd); /* what waits in its queue is reset: the config says so */
         }
     }
-    if (l->bind.is_unix) {
-        (void)unlink(l->bind.host); /* a next process would replace it anyway */
-    }
+    sl_listener_retire(l);
     if (l->series != NULL) {
         sl_series_unref(&l->series);
     }

@@ -34,7 +34,8 @@ struct sl_listener_cell {
     struct sl_listener *listener;
     struct sl_l7 *worker;
     struct sl_io io;
-    int fd; /* -1: closed */
+    struct sl_deadline pause; /* no descriptor was left */
+    int fd;                   /* -1: closed */
     bool accepting;
 };
 
@@ -47,6 +48,8 @@ struct sl_listener {
     _Atomic uint32_t refs_n; /* connections of all workers */
     uint32_t views_n;        /* control thread: live views that name it */
     bool announced;          /* control thread: the log has said where it listens */
+    bool taken;              /* control thread: workers were told of it */
+    bool path_is_ours;       /* control thread: the file of its unix socket */
     uint32_t workers_n;
     struct sl_listener_cell cells[];
 };
@@ -56,6 +59,10 @@ struct sl_listener {
 int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t workers_n,
                      struct sl_series *series, struct sl_listener **out, struct sl_error *err)
     SL_MUST_CHECK;
+
+/* Control thread: all workers closed their sockets. A unix path is free for another one from now
+ * on, though connections may be left. */
+void sl_listener_retire(struct sl_listener *l);
 
 /* Closes what is still open. No connection and no view is left, or the process ends. */
 void sl_listener_free(struct sl_listener *l);

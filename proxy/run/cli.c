@@ -5,6 +5,7 @@
 
 #include "process.h"
 
+#include "config/values.h"
 #include "proxy/admin/client.h"
 #include "proxy/admin/status_text.h"
 #include "proxy/base/text.h"
@@ -17,14 +18,20 @@
 #define ANSWER_MAX_BYTES ((size_t)64 * 1024 * 1024)
 
 static const char usage[] =
-    "usage: sluiced [run] -c FILE    serve by FILE; SIGHUP or an edit of FILE reloads it\n"
-    "       sluiced check -c FILE    say whether FILE would be accepted\n"
-    "       sluiced status -c FILE   show listeners, shares and endpoints of the running process\n"
-    "       sluiced endpoints -c FILE   one line for each endpoint\n"
-    "       sluiced reload -c FILE   make the running process read FILE again\n"
-    "       sluiced drain -c FILE    make the running process finish its requests and end\n"
+    "usage: sluiced [run] -c FILE   serve by FILE; SIGHUP or an edit of FILE reloads it\n"
+    "       sluiced check -c FILE   say whether FILE would be accepted\n"
+    "       sluiced status PROC     show listeners, shares and endpoints\n"
+    "       sluiced endpoints PROC  show one line for each endpoint\n"
+    "       sluiced reload PROC     read the file again\n"
+    "       sluiced drain PROC      finish the requests that run, and end\n"
     "       sluiced version\n"
-    "The last four find the process at admin.listen of FILE.\n";
+    "PROC, the running process: -c FILE (at its admin.listen) or --admin ADDRESS:PORT\n";
+
+/* What the verbs are about. */
+struct target {
+    const char *file;
+    const char *admin; /* NULL: admin.listen of file */
+};
 
 static int load(const char *file, const struct sl_config **out)
 {
@@ -74,8 +81,9 @@ static int check_tls(const struct sl_config *config, const char *file)
     return code;
 }
 
-static int check(const char *file)
+static int check(const struct target *t)
 {
+    const char *file = t->file;
     const struct sl_config *config;
     int code = load(file, &config);
 
@@ -90,32 +98,56 @@ static int check(const char *file)
     return code;
 }
 
-/* Asks the running process; answer is initialised and the caller's to end. */
-static int ask(const char *file, const char *method, const char *path, struct sl_text *answer)
+/* Where the process listens: it may be running well by an older file than the one there now. */
+static int find_admin(const struct target *t, struct sl_address *out)
 {
     const struct sl_config *config;
     struct sl_error err;
-    uint16_t status = 0;
-    int code = load(file, &config);
 
+    if (t->admin != NULL) {
+        if (sl_value_address(sl_slice_of(t->admin), NULL, 1, out, &err) != SL_OK) {
+            (void)fprintf(stderr, "--admin: %s\n", err.message);
+            return EXIT_USAGE;
+        }
+        return 0;
+    }
+    int code = load(t->file, &config);
     if (code != 0) {
+        (void)fprintf(stderr, "--admin ADDRESS:PORT asks a process whatever its file says now\n");
         return code;
     }
+    *out = config->admin.listen;
     if (!config->admin.enabled) {
-        (void)fprintf(stderr, "%s: admin.listen is not set, so nobody can be asked\n", file);
+        (void)fprintf(stderr, "%s: admin.listen is not set, so nobody can be asked\n", t->file);
         code = EXIT_USAGE;
-    } else if (sl_admin_ask(&config->admin.listen, method, path, &status, answer, &err) != SL_OK) {
-        (void)fprintf(stderr, "%s\n", err.message);
-        code = EXIT_FAILED;
-    } else if (status != 200) {
-        (void)fprintf(stderr, "%u: %.*s\n", status, (int)answer->len, answer->ptr);
-        code = EXIT_FAILED;
     }
     sl_config_unref(&config);
     return code;
 }
 
-static int show(const char *file, bool endpoints_only)
+/* Asks the running process; answer is initialised and the caller's to end. */
+static int ask(const struct target *t, const char *method, const char *path, struct sl_text *answer)
+{
+    struct sl_address admin;
+    struct sl_error err;
+    uint16_t status = 0;
+    int code = find_admin(t, &admin);
+
+    if (code != 0) {
+        return code;
+    }
+    if (sl_admin_ask(&admin, method, path, &status, answer, &err) != SL_OK) {
+        (void)fprintf(stderr, "%s\n", err.message);
+        return EXIT_FAILED;
+    }
+    if (status != 200) {
+        (void)fprintf(stderr, "%u: %.*s\n", status, (int)answer->len, answer->ptr);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+static int show(const struct target *t, bool endpoints_only)
 {
     struct sl_text json;
     struct sl_text text;
@@ -123,7 +155,7 @@ static int show(const char *file, bool endpoints_only)
 
     sl_text_init(&json, ANSWER_MAX_BYTES);
     sl_text_init(&text, ANSWER_MAX_BYTES);
-    int code = ask(file, "GET", "/status", &json);
+    int code = ask(t, "GET", "/status", &json);
     if (code == 0) {
         int rc = endpoints_only ? sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err)
                                 : sl_status_text_write(sl_text_slice(&json), &text, &err);
@@ -139,22 +171,22 @@ static int show(const char *file, bool endpoints_only)
     return code;
 }
 
-static int status(const char *file)
+static int status(const struct target *t)
 {
-    return show(file, false);
+    return show(t, false);
 }
 
-static int endpoints(const char *file)
+static int endpoints(const struct target *t)
 {
-    return show(file, true);
+    return show(t, true);
 }
 
-static int tell(const char *file, const char *path)
+static int tell(const struct target *t, const char *path)
 {
     struct sl_text answer;
 
     sl_text_init(&answer, ANSWER_MAX_BYTES);
-    int code = ask(file, "POST", path, &answer);
+    int code = ask(t, "POST", path, &answer);
     if (code == 0) {
         (void)fwrite(answer.ptr, 1, answer.len, stdout);
     }
@@ -162,14 +194,14 @@ static int tell(const char *file, const char *path)
     return code;
 }
 
-static int reload(const char *file)
+static int reload(const struct target *t)
 {
-    return tell(file, "/reload");
+    return tell(t, "/reload");
 }
 
-static int drain(const char *file)
+static int drain(const struct target *t)
 {
-    return tell(file, "/drain");
+    return tell(t, "/drain");
 }
 
 static int refuse(const char *why, const char *what)
@@ -178,18 +210,42 @@ static int refuse(const char *why, const char *what)
     return EXIT_USAGE;
 }
 
+static int run(const struct target *t)
+{
+    return sl_process_run(t->file);
+}
+
 static const struct {
     const char *name;
-    int (*run)(const char *file);
+    int (*run)(const struct target *t);
+    bool asks; /* a running process */
 } verbs[] = {
-    {"run", sl_process_run},  {"check", check},   {"status", status},
-    {"endpoints", endpoints}, {"reload", reload}, {"drain", drain},
+    {"run", run, false},      {"check", check, false},
+    {"status", status, true}, {"endpoints", endpoints, true},
+    {"reload", reload, true}, {"drain", drain, true},
 };
+
+static int run_verb(const char *verb, const struct target *t)
+{
+    for (size_t i = 0; i < SL_ARRAY_LEN(verbs); i++) {
+        if (strcmp(verbs[i].name, verb) != 0) {
+            continue;
+        }
+        if (t->admin != NULL && !verbs[i].asks) {
+            return refuse("--admin is for verbs that ask a running process, not for ", verb);
+        }
+        if (t->file == NULL && t->admin == NULL) {
+            return refuse("-c FILE is missing", "");
+        }
+        return verbs[i].run(t);
+    }
+    return refuse("unknown verb ", verb);
+}
 
 int sl_cli_main(int argc, char **argv)
 {
     const char *verb = "run";
-    const char *file = NULL;
+    struct target t = {0};
     int at = 1;
 
     if (at < argc && argv[at][0] != '-') {
@@ -203,19 +259,18 @@ int sl_cli_main(int argc, char **argv)
         (void)printf("sluiced %s\n", SL_VERSION);
         return 0;
     }
-    for (; at < argc; at++) {
-        if (strcmp(argv[at], "-c") != 0) {
-            return refuse("unknown argument ", argv[at]);
-        }
-        if (++at == argc) {
-            return refuse("-c needs a file", "");
-        }
-        file = argv[at];
-    }
-    for (size_t i = 0; i < SL_ARRAY_LEN(verbs); i++) {
-        if (strcmp(verbs[i].name, verb) == 0) {
-            return file != NULL ? verbs[i].run(file) : refuse("-c FILE is missing", "");
+    for (; at + 1 < argc; at += 2) {
+        if (strcmp(argv[at], "-c") == 0) {
+            t.file = argv[at + 1];
+        } else if (strcmp(argv[at], "--admin") == 0) {
+            t.admin = argv[at + 1];
+        } else {
+            break;
         }
     }
-    return refuse("unknown verb ", verb);
+    if (at < argc) {
+        bool known = strcmp(argv[at], "-c") == 0 || strcmp(argv[at], "--admin") == 0;
+        return refuse(known ? "a value is missing after " : "unknown argument ", argv[at]);
+    }
+    return run_verb(verb, &t);
 }

@@ -133,6 +133,9 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
     rs->found_n = s->n;
     rs->received_us = s->received_us;
     rs->synced = true;
+    if (rs->pool->process->ending) {
+        return; /* the workers have let go of everything */
+    }
     if (rs == rs->pool->running) {
         publish_or_log(rs->pool);
     }

@@ -156,7 +156,8 @@ static void end(struct sl_process *p)
     sl_admin_close(&p->admin);
     sl_admin_close(&p->probes);
     sl_reload_cancel(p);
-    if (p->workers_n > 0) {
+    p->ending = true;
+    if (p->running_n > 0) {
         sl_workers_stop(p);
     }
     if (p->loop != NULL) {
@@ -190,6 +191,18 @@ static void end(struct sl_process *p)
     sl_chunk_pool_fini(&p->chunks);
     explicit_bzero(&p->tls_secret, sizeof(p->tls_secret));
     sl_free(p);
+}
+
+/* It ends already: a supervisor that asks again must not make a failure of it. */
+static void block_signals(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set); /* of signals that exist: none of these can fail */
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 int sl_process_run(const char *config_file)
@@ -234,6 +247,7 @@ int sl_process_run(const char *config_file)
     sl_signal_start(&p->on_term, p->loop, SIGTERM, on_term);
     sl_signal_start(&p->on_int, p->loop, SIGINT, on_int);
     sl_loop_run(p->loop);
+    block_signals();
     sl_signal_stop(&p->on_hup);
     sl_signal_stop(&p->on_term);
     sl_signal_stop(&p->on_int);

@@ -44,7 +44,6 @@ struct sl_worker {
     struct sl_access_log *log;
     pthread_t thread;
     uint32_t idx;
-    bool started;
 };
 
 /* A source with what it last found, and the config that it borrows. */
@@ -103,6 +102,7 @@ struct sl_process {
     struct sl_worker *workers;
     struct sl_l7 **engines; /* the workers', for handing connections over */
     uint32_t workers_n;
+    uint32_t running_n; /* of them, the first: their threads began */
 
     struct sl_list pools;          /* struct sl_run_pool */
     struct sl_listener *listeners; /* all that are not freed yet */
@@ -130,6 +130,7 @@ struct sl_process {
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     bool drain_closing;        /* the delay is over */
+    bool ending;               /* no config and no set is applied any more */
 };
 
 /* process.c. Runs until drained; returns the exit code. */
@@ -171,7 +172,17 @@ void sl_run_pool_unref(struct sl_run_pool *rp);
 int sl_view_build(struct sl_process *p, const struct sl_config *config, struct sl_view **out,
                   struct sl_error *err) SL_MUST_CHECK;
 void sl_view_free(struct sl_process *p, struct sl_view *view); /* no worker holds it */
+/* The same for one that was never committed: sources that it started end with it. */
+void sl_view_drop(struct sl_process *p, struct sl_view *view);
 void sl_listeners_sweep(struct sl_process *p);
+
+/* Between them no listener is freed, so that one config can take over what another opened. hold
+ * returns what let_go wants. */
+struct sl_listener *sl_listeners_hold(struct sl_process *p);
+void sl_listeners_let_go(struct sl_process *p, struct sl_listener *held);
+
+void sl_listeners_taken(const struct sl_view *view); /* it was mailed */
+void sl_listeners_retire(struct sl_process *p);      /* p->view is all that workers accept for */
 
 /* reload.c */
 void sl_reload_init(struct sl_process *p);

@@ -85,6 +85,7 @@ static void commit(struct sl_process *p)
         refuse(p, "no memory to apply the config");
         return;
     }
+    sl_listeners_taken(view);
     p->last_generation = view->generation;
     p->reload.committed = true;
     p->reload.acks_n = 0;
@@ -117,10 +118,7 @@ void sl_reload_cancel(struct sl_process *p)
     }
     sl_timer_stop(&p->reload.give_up);
     p->reload.view = NULL;
-    for (size_t i = 0; i < view->pools_n; i++) {
-        sl_run_pool_cancel(view->pools[i].run);
-    }
-    sl_view_free(p, view);
+    sl_view_drop(p, view);
 }
 
 void sl_reload_pool_synced(struct sl_process *p)
@@ -141,6 +139,7 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     p->reload.committed = false;
     p->reloads_n += p->view != NULL;
     p->view = view;
+    sl_listeners_retire(p);
     p->generation = view->generation;
     p->applied_unix_ms = sl_time_unix_ms();
     p->reload_error[0] = '\0';
@@ -193,6 +192,10 @@ int sl_reload_start(struct sl_process *p)
     struct sl_error err;
     char line[800];
 
+    if (p->ending || p->drain_started_ms != 0) {
+        refuse(p, "the process is about to end");
+        return SL_ECONFIG;
+    }
     if (p->reload.committed) {
         p->reload.again = true; /* the newest file counts, and it is read when its turn comes */
         return SL_OK;
@@ -202,9 +205,11 @@ int sl_reload_start(struct sl_process *p)
         refuse_errors(p, &errors);
         return SL_ECONFIG;
     }
+    struct sl_listener *held = sl_listeners_hold(p);
     sl_reload_cancel(p); /* what waits is out of date */
     sl_watch_add(p->watch, config);
     int rc = sl_view_build(p, config, &p->reload.view, &err);
+    sl_listeners_let_go(p, held);
     if (rc == SL_OK) {
         note_fixed(p, config);
         announce_new(p->reload.view); /* from here on the kernel lets clients in, and they wait */

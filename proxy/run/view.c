@@ -131,8 +131,9 @@ static struct sl_listener *find_listener(struct sl_process *p, const struct sl_l
     return NULL;
 }
 
-/* A listener of the running view keeps its sockets; one that is only named by views that fade is
- * opened anew, for the old one's sockets are being closed. */
+/* A listener of the running view keeps its sockets, and so does one that no worker was told of yet:
+ * clients wait in it. One that is only named by views that fade is opened anew, for the old one's
+ * sockets are being closed. */
 static int open_listener(struct sl_process *p, const struct sl_listener_config *conf,
                          struct sl_listener **out, struct sl_error *err)
 {
@@ -140,6 +141,10 @@ static int open_listener(struct sl_process *p, const struct sl_listener_config *
     struct sl_series *series;
     struct sl_listener *l = find_listener(p, conf);
 
+    if (l != NULL && !l->taken) {
+        *out = l;
+        return SL_OK;
+    }
     for (size_t i = 0; l != NULL && p->view != NULL && i < p->view->listeners_n; i++) {
         if (p->view->listeners[i].handle == l) {
             *out = l;
@@ -261,7 +266,7 @@ int sl_view_build(struct sl_process *p, const struct sl_config *config, struct s
         rc = build_listeners(p, view, err);
     }
     if (rc != SL_OK) {
-        sl_view_free(p, view);
+        sl_view_drop(p, view);
         return rc;
     }
     *out = view;
@@ -299,7 +304,60 @@ void sl_view_free(struct sl_process *p, struct sl_view *view)
     sl_config_unref(&view->config);
     sl_free(view);
     p->live_views_n--;
+    if (p->view == view) {
+        p->view = NULL; /* the end: no other one took its place */
+    }
     sl_listeners_sweep(p);
+}
+
+void sl_view_drop(struct sl_process *p, struct sl_view *view)
+{
+    for (size_t i = 0; i < view->pools_n; i++) {
+        sl_run_pool_cancel(view->pools[i].run);
+    }
+    sl_view_free(p, view);
+}
+
+struct sl_listener *sl_listeners_hold(struct sl_process *p)
+{
+    for (struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
+        l->views_n++;
+    }
+    return p->listeners;
+}
+
+void sl_listeners_let_go(struct sl_process *p, struct sl_listener *held)
+{
+    for (; held != NULL; held = held->next) {
+        held->views_n--;
+    }
+    sl_listeners_sweep(p);
+}
+
+void sl_listeners_taken(const struct sl_view *view)
+{
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        view->listeners[i].handle->taken = true;
+    }
+}
+
+static bool names(const struct sl_view *view, const struct sl_listener *l)
+{
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        if (view->listeners[i].handle == l) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void sl_listeners_retire(struct sl_process *p)
+{
+    for (struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
+        if (!names(p->view, l)) {
+            sl_listener_retire(l);
+        }
+    }
 }
 
 void sl_listeners_sweep(struct sl_process *p)

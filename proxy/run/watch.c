@@ -204,4 +204,5 @@ void sl_watch_prune(struct sl_watch *w, const struct sl_config *config)
         }
     }
     w->files_n = kept_n;
+    sl_watch_add(w, config); /* what found no room before */
 }

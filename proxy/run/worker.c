@@ -9,7 +9,6 @@
 #include "process.h"
 
 #include "proxy/base/alloc.h"
-#include "proxy/l7/acceptor.h"
 #include "proxy/l7/access_log.h"
 
 #include <sched.h>
@@ -41,7 +40,7 @@ static int mail_all(struct sl_process *p, const struct letter *like,
 {
     struct letter *letters[WORKERS_MAX_N];
 
-    for (uint32_t i = 0; i < p->workers_n; i++) {
+    for (uint32_t i = 0; i < p->running_n; i++) {
         letters[i] = sl_alloc(sizeof(*letters[i]));
         if (letters[i] == NULL) {
             while (i > 0) {
@@ -53,7 +52,7 @@ static int mail_all(struct sl_process *p, const struct letter *like,
         letters[i]->to = &p->workers[i];
         letters[i]->mail.on_mail = on_mail;
     }
-    for (uint32_t i = 0; i < p->workers_n; i++) {
+    for (uint32_t i = 0; i < p->running_n; i++) {
         sl_mailbox_post(p->workers[i].loop, &letters[i]->mail);
     }
     return SL_OK;
@@ -73,9 +72,14 @@ static void on_view(struct sl_mail *m)
 {
     struct letter *l = of(m);
 
-    sl_l7_take_view(l->to->l7, l->view);
+    struct sl_l7 *l7 = l->to->l7;
+    struct sl_view *old = sl_l7_take_view(l7, l->view);
+
     m->on_mail = on_taken; /* the letter goes back as the receipt */
     sl_mailbox_post(l->to->process->loop, m);
+    /* Only now: the old view must not come back before all receipts, for until then it is what the
+     * control thread calls the running one. */
+    sl_l7_let_go(l7, old);
 }
 
 static void on_set(struct sl_mail *m)
@@ -94,7 +98,7 @@ static void on_drain(struct sl_mail *m)
 {
     struct letter *l = of(m);
 
-    sl_acceptors_stop(l->to->l7);
+    sl_l7_stop_accepting(l->to->l7);
     sl_l7_drain(l->to->l7);
     sl_free(l);
 }
@@ -103,6 +107,7 @@ static void on_stop(struct sl_mail *m)
 {
     struct letter *l = of(m);
 
+    sl_l7_stop_accepting(l->to->l7); /* first: it lets in who waits */
     sl_l7_close_all(l->to->l7);
     sl_l7_leave(l->to->l7);
     sl_loop_stop(l->to->loop);
@@ -228,7 +233,7 @@ int sl_workers_start(struct sl_process *p, uint32_t workers_n)
     int failed = 0;
     for (uint32_t i = 0; i < workers_n && failed == 0; i++) {
         failed = pthread_create(&p->workers[i].thread, NULL, run, &p->workers[i]);
-        p->workers[i].started = failed == 0;
+        p->running_n += failed == 0;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed == 0 ? SL_OK : sl_err_from_errno(failed);
@@ -242,10 +247,8 @@ void sl_workers_stop(struct sl_process *p)
     if (mail_all(p, &like, on_stop) != SL_OK) {
         _exit(1);
     }
-    for (uint32_t i = 0; i < p->workers_n; i++) {
-        if (p->workers[i].started) {
-            (void)pthread_join(p->workers[i].thread, NULL); /* fails only for what is no thread */
-        }
+    for (uint32_t i = 0; i < p->running_n; i++) {
+        (void)pthread_join(p->workers[i].thread, NULL); /* fails only for what is no thread */
     }
 }
 
@@ -269,5 +272,5 @@ void sl_workers_free(struct sl_process *p)
     sl_free(p->workers);
     sl_free((void *)p->engines);
     p->workers = NULL;
-    p->workers_n = 0;
+    p->workers_n = p->running_n = 0;
 }

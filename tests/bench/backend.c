@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The upstream of the benchmarks: one thread, epoll, one send for a small answer, so that it costs far
- * less than what is measured. Arguments: the addresses to listen at.
+/* The upstream of the benchmarks: one thread, epoll, one send for a small answer, so that it costs
+ * far less than what is measured. Arguments: the addresses to listen at.
  *
  *   /bytes/N       answers with N bytes
  *   /sse/R/N       answers with N events, R a second, each with the time at which it was sent
  *
  * A request body is read and dropped first; it needs a Content-Length. */
-#include <sys/epoll.h>
-
 #include "bench.h"
+
+#include <sys/epoll.h>
 
 #define HEAD_BYTES 8192u
 #define SMALL_BYTES 65536u /* answers up to this size leave in one send */
@@ -108,7 +108,8 @@ static void drop(struct conn *c)
     free(c);
 }
 
-/* Sends what the socket takes; false when the connection is gone. Less than all turns EPOLLOUT on. */
+/* Sends what the socket takes; false when the connection is gone. Less than all turns EPOLLOUT on.
+ */
 static bool push(struct conn *c, const char *data, size_t n, size_t *sent)
 {
     ssize_t got = send(c->fd, data, n, MSG_NOSIGNAL);
@@ -169,8 +170,9 @@ static bool answer_bytes(struct conn *c, uint64_t size)
 
 static bool begin_stream(struct conn *c, uint64_t rate, uint32_t events)
 {
-    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
-                               "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+    static const char head[] =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
     size_t sent;
     if (!push(c, head, sizeof(head) - 1, &sent) || sent < sizeof(head) - 1) {
         return false;
@@ -180,7 +182,8 @@ static bool begin_stream(struct conn *c, uint64_t rate, uint32_t events)
     seed ^= seed << 17;
     c->every_ns = NS_PER_S / rate;
     c->events_left = events;
-    c->due_ns = now_ns() + seed % c->every_ns; /* streams that began together do not stay together */
+    c->due_ns =
+        now_ns() + seed % c->every_ns; /* streams that began together do not stay together */
     heap_add(c);
     return true;
 }
@@ -207,7 +210,8 @@ static void send_event(struct conn *c, uint64_t now)
     char event[256];
     char chunk[288];
     int n = snprintf(event, sizeof(event),
-                     "data: {" STAMP_MARK "%0*llu,\"id\":\"cmpl-7\",\"object\":\"chat.completion."
+                     "data: {" STAMP_MARK
+                     "%0*llu,\"id\":\"cmpl-7\",\"object\":\"chat.completion."
                      "chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}\n\n",
                      (int)STAMP_DIGITS, (unsigned long long)now);
     c->events_left--;
@@ -330,7 +334,8 @@ static void start_listening(const char *text)
     c->listens = true;
     c->fd = open_socket(text, &addr, &len);
     if (setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        bind(c->fd, (struct sockaddr *)&addr, len) < 0 || listen(c->fd, 4096) < 0) {
+        bind(c->fd, (struct sockaddr *)&addr, len) < 0 || listen(c->fd, 4096) < 0)
+    {
         die(text);
     }
     watch(c, EPOLL_CTL_ADD, EPOLLIN);

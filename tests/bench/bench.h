@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the load generator and the upstream of the benchmarks share. Both are one thread on one core
- * and end with a message when anything is not as they expect: a figure from a run with an error in it
- * is worse than none. */
+ * and end with a message when anything is not as they expect: a figure from a run with an error in
+ * it is worse than none. */
 #ifndef TESTS_BENCH_BENCH_H
 #define TESTS_BENCH_BENCH_H
 
@@ -22,7 +22,8 @@
 #define NS_PER_S 1000000000ull
 #define SCRATCH_BYTES (256u * 1024u)
 
-/* An event of a stream carries the time at which it was sent, in this many digits behind the mark. */
+/* An event of a stream carries the time at which it was sent, in this many digits behind the mark.
+ */
 #define STAMP_MARK "\"t\":"
 #define STAMP_MARK_BYTES 4u
 #define STAMP_DIGITS 20u
@@ -47,7 +48,8 @@ static inline struct timespec until(uint64_t then_ns, uint64_t at_ns)
     return (struct timespec){(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
 }
 
-/* A non-blocking socket for "1.2.3.4:80" or "unix:/path", and the address; ends the program on a bad one. */
+/* A non-blocking socket for "1.2.3.4:80" or "unix:/path", and the address; ends the program on a
+ * bad one. */
 static inline int open_socket(const char *text, struct sockaddr_storage *addr, socklen_t *len)
 {
     memset(addr, 0, sizeof(*addr));
@@ -55,7 +57,8 @@ static inline int open_socket(const char *text, struct sockaddr_storage *addr, s
         struct sockaddr_un *un = (struct sockaddr_un *)addr;
         un->sun_family = AF_UNIX;
         if (snprintf(un->sun_path, sizeof(un->sun_path), "%s", text + 5) >=
-            (int)sizeof(un->sun_path)) {
+            (int)sizeof(un->sun_path))
+        {
             die("the path of a socket is too long");
         }
         *len = sizeof(*un);
@@ -80,8 +83,8 @@ static inline int open_socket(const char *text, struct sockaddr_storage *addr, s
         die("socket");
     }
     int on = 1;
-    if (addr->ss_family == AF_INET &&
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+    if (addr->ss_family == AF_INET && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
+    {
         die("TCP_NODELAY");
     }
     return fd;

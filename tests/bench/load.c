@@ -1,28 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The load generator of the benchmarks: one thread, epoll, few system calls a request. Arguments are
- * KEY=VALUE; one line of JSON comes out.
+/* The load generator of the benchmarks: one thread, epoll, few system calls a request. Arguments
+ * are KEY=VALUE; one line of JSON comes out.
  *
  *   mode=closed   each connection sends its next request once the last is answered
- *   mode=open     rate= requests a second at random times; the latency counts from the time intended
- *   mode=connect  as closed, each request on a connection of its own
- *   mode=sse      each connection reads one event stream; the latency is that of an event
- *   mode=idle     one request on each connection, "holding" is printed, and then nothing for ms=
+ *   mode=open     rate= requests a second at random times; the latency counts from the time
+ * intended mode=connect  as closed, each request on a connection of its own mode=sse      each
+ * connection reads one event stream; the latency is that of an event mode=idle     one request on
+ * each connection, "holding" is printed, and then nothing for ms=
  *
- *   addr= path= conns= body= (bytes of a POST) warm_ms= ms= (measured) pid= (whose CPU time to read)
+ *   addr= path= conns= body= (bytes of a POST) warm_ms= ms= (measured) pid= (whose CPU time to
+ * read)
  *
  * The CPU time of pid is read at the very moments at which the measured time begins and ends. */
+#include "bench.h"
+
 #include <dirent.h>
 #include <math.h>
 #include <sys/epoll.h>
-
-#include "bench.h"
 
 #define MAX_CONNS 20000u
 #define WAITING_MAX 65536u /* requests that are due and have no connection */
 #define SUB_BITS 6u        /* of the histogram: buckets within 1.6 % */
 #define MAX_ERRORS 1000u
 
-enum mode { CLOSED, OPEN, CONNECT, SSE, IDLE };
+enum mode {
+    CLOSED,
+    OPEN,
+    CONNECT,
+    SSE,
+    IDLE
+};
 
 struct conn {
     int fd;
@@ -142,7 +149,8 @@ static struct cpu read_cpu(void)
     snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)opt.pid);
     FILE *f = fopen(path, "r");
     if (!f || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-                     &system) != 2) {
+                     &system) != 2)
+    {
         die(path);
     }
     fclose(f);
@@ -161,7 +169,8 @@ static void watch(struct conn *c, int op, uint32_t events)
     }
 }
 
-/* From one of sixteen addresses in turn: so many short connections would use up the ports of one. */
+/* From one of sixteen addresses in turn: so many short connections would use up the ports of one.
+ */
 static void choose_source(int fd)
 {
     static uint32_t turn;
@@ -169,7 +178,8 @@ static void choose_source(int fd)
     struct sockaddr_in own = {.sin_family = AF_INET};
     own.sin_addr.s_addr = htonl(0x7f000101u + turn++ % 16);
     if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on)) < 0 ||
-        bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0) {
+        bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0)
+    {
         die("bind");
     }
 }
@@ -557,14 +567,15 @@ int main(int argc, char **argv)
     run_until(began + opt.ms * 1000000u);
     struct cpu after = read_cpu();
     uint64_t took = now_ns() - began;
-    printf("{\"done\": %llu, \"errors\": %llu, \"late\": %llu, \"bytes\": %llu, \"took_ns\": %llu, "
-           "\"cpu_ns\": %llu, \"user_ticks\": %llu, \"system_ticks\": %llu, \"p50_us\": %.1f, "
-           "\"p99_us\": %.1f}\n",
-           (unsigned long long)done_n, (unsigned long long)errors_n, (unsigned long long)late_n,
-           (unsigned long long)bytes_n, (unsigned long long)took,
-           (unsigned long long)(after.run_ns - before.run_ns),
-           (unsigned long long)(after.user_ticks - before.user_ticks),
-           (unsigned long long)(after.system_ticks - before.system_ticks), percentile_us(0.5),
-           percentile_us(0.99));
+    printf(
+        "{\"done\": %llu, \"errors\": %llu, \"late\": %llu, \"bytes\": %llu, \"took_ns\": %llu, "
+        "\"cpu_ns\": %llu, \"user_ticks\": %llu, \"system_ticks\": %llu, \"p50_us\": %.1f, "
+        "\"p99_us\": %.1f}\n",
+        (unsigned long long)done_n, (unsigned long long)errors_n, (unsigned long long)late_n,
+        (unsigned long long)bytes_n, (unsigned long long)took,
+        (unsigned long long)(after.run_ns - before.run_ns),
+        (unsigned long long)(after.user_ticks - before.user_ticks),
+        (unsigned long long)(after.system_ticks - before.system_ticks), percentile_us(0.5),
+        percentile_us(0.99));
     return 0;
 }

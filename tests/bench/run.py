@@ -135,8 +135,11 @@ class Table:
         for row, values in self.rows.items():
             cells = [number(statistics.median(values[peer])) for peer in self.peers]
             for other in others:
-                ratios = [a / b for a, b in zip(values[own], values[other]) if a > 0 and b > 0]
-                cells.append(f"**{statistics.median(ratios):.2f}**" if ratios else "-")
+                pairs = list(zip(values[own], values[other]))
+                # What is below zero is lost in the noise, and a ratio of it says nothing.
+                sound = all(a > 0 and b > 0 for a, b in pairs)
+                ratio = statistics.median(a / b for a, b in pairs) if sound else 0.0
+                cells.append(f"**{ratio:.2f}**" if sound else "-")
             out.append("| " + " | ".join([row, *cells]) + " |")
         return out
 

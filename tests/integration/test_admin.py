@@ -244,3 +244,13 @@ def test_access_log_cannot_be_forged(running):
         wire.ask("GET", "/version")
     lines = proxy.access_log(1)
     assert all(line["reason"] != "forged" for line in lines)
+
+
+def test_a_process_can_be_asked_while_its_file_is_broken(sluiced, model):
+    proxy = sluiced(config({"chat": pool(model().address)}))
+    address = proxy.address("admin")
+    proxy.path.write_text("pools: [")
+    found = run_cli("status", "--admin", address)
+    assert found.code == 0 and "generation 1" in found.log(), found.log()
+    refused = run_cli("status", "-c", str(proxy.path))
+    assert refused.code == 2 and "--admin" in refused.log(), refused.log()

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -584,3 +585,17 @@ def test_pool_without_a_live_endpoint_is_502_or_503(sluiced):
         answer = wire.ask("POST", "/", b"x")
     assert answer.status in (502, 503)
     assert error_of(answer)["reason"] in ("upstream_refused", "no_endpoint")
+
+
+def test_no_descriptor_left_makes_clients_wait_and_not_fail(sluiced, model):
+    """accept fails while the limit holds; whoever connected meanwhile is served afterwards."""
+    proxy = sluiced(config({"chat": pool(model().address)}, workers=1))
+    assert proxy.get("/health").status == 200
+    pid = proxy.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    with Wire(proxy.address("edge")) as waiting:
+        waiting.send(request_bytes("GET", "/health"))
+        wait_until(lambda: proxy.events("accept_failed"), 10, "accept fails", proxy.log)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert waiting.reader.response().status == 200

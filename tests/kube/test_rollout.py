@@ -114,6 +114,17 @@ def test_a_config_that_is_wrong_changes_nothing(namespace, two_versions, start_s
     assert set(proxy.served_by(10)) == {pod.address for pod in two_versions["v2"]}
 
 
+def update_time(proxy, pool):
+    """What sluiced itself measured, as the bucket that holds 99 % of the updates."""
+    name = "sluiced_pool_update_seconds"
+    count = proxy.metric(f"{name}_count", pool=pool)
+    bounds = ("0.00025", "0.0005", "0.001", "0.002", "0.004", "0.008", "0.016", "0.032", "0.064")
+    under = [b for b in bounds if proxy.metric(f"{name}_bucket", pool=pool, le=b) >= 0.99 * count]
+    bound = f"{float(under[0]) * 1000:g} ms" if under else "over 64 ms"
+    mean_ms = proxy.metric(f"{name}_sum", pool=pool) / count * 1000
+    return f"mean {mean_ms:.2f} ms, p99 within {bound}, n={count:g}"
+
+
 def test_how_long_a_pod_that_turned_unready_still_gets_requests(
     namespace, fleet, start_sluiced, capsys, start_load
 ):
@@ -146,5 +157,7 @@ def test_how_long_a_pod_that_turned_unready_still_gets_requests(
     with capsys.disabled():
         print(
             f"\nunready patch to last answer of the pod: p50 {p50:.1f} ms, p99 {p99:.1f} ms, "
-            f"n={len(took_ms)}; {report}"
+            f"n={len(took_ms)}; {report}\n"
+            "watch event readable to every worker picking from the new set: "
+            + update_time(proxy, "llama")
         )

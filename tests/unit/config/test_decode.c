@@ -33,6 +33,11 @@ static void what_is_wrong_is_said_in_full(void **state)
         const char *text;
         const char *message; /* behind the name of the file */
     } rows[] = {
+        {"", "1:1: yaml: expected a map of options, found an empty file"},
+        {"# only this\n", "1:1: yaml: expected a map of options, found an empty file"},
+        {"---\n", "2:1: yaml: expected a map of options, found nothing"},
+        {"x\n", "1:1: yaml: expected a map of options, found \"x\""},
+        {"[a]\n", "1:1: yaml: expected a map of options, found a list of 1"},
         {ROOT("wokers: 2"), "1:1: wokers: unknown key; did you mean \"workers\"?"},
         {ROOT("workers: 257"), "1:10: workers: expected a number from 1 to 256, found \"257\""},
         {ROOT("workers: -1"), "1:10: workers: expected a number from 1 to 256, found \"-1\""},

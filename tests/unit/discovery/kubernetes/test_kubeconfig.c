@@ -163,6 +163,20 @@ static void what_we_do_not_do_is_refused_where_it_stands(void **state)
         {HEAD CLUSTER "users: [{name: u, user: {username: x, password: y}}]\n", 4, "username",
          "not supported"},
         {HEAD CLUSTER "users: [{name: u, user: {as: root}}]\n", 4, "as", "not supported"},
+        {HEAD CLUSTER "users: [{name: u, user: {username: 'null'}}]\n", 4, "username",
+         "not supported"},
+        {"[]\n", 1, "current-context", "expected a context"},
+        {"current-context: c\ncontexts: {x: {name: c, context: {cluster: k}}}\n", 2, "contexts",
+         "found none"},
+        {HEAD "clusters: &k [{name: k}]\n", 3, "clusters", "anchors (&k) are not supported"},
+        {HEAD CLUSTER "users: [{name: u, user: *u}]\n", 4, "users[0].user", "aliases (*u)"},
+        {HEAD CLUSTER "users: [{name: u, user: {token: !!str 1}}]\n", 4, "users[0].user.token",
+         "tags (!!str)"},
+        {HEAD CLUSTER "users: [{name: u, user: {token: a, token: b}}]\n", 4, "users[0].user.token",
+         "duplicate key"},
+        {HEAD CLUSTER "users: [{name: u, user: {token: \"a\\0b\"}}]\n", 4, "users[0].user.token",
+         "control characters are not allowed"},
+        {HEAD CLUSTER "---\n" HEAD, 4, "", "one document"},
         {HEAD CLUSTER "users: [{name: u, user: {client-certificate: x}}]\n", 4, "users",
          "one without the other"},
     };
@@ -180,6 +194,25 @@ static void what_we_do_not_do_is_refused_where_it_stands(void **state)
         check(strstr(err.message, rows[i].message) != NULL, "row %zu: %s", i, err.message);
         assert_string_equal(err.file, file);
     }
+}
+
+static void base64_and_what_is_not_ours_may_stand_in_lines(void **state)
+{
+    struct sl_kube_access *a = NULL;
+    struct sl_error err = {0};
+    (void)state;
+
+    write_file(HEAD
+               "clusters:\n- name: k\n  cluster:\n    server: https://h\n"
+               "    certificate-authority-data: |\n      aGVs\n      bG8=\n"
+               "users:\n- { name: u, user: { token: t } }\n"
+               "- name: other\n  user:\n    exec:\n      command: sh\n      args:\n      - -c\n"
+               "      - |\n        one\n        \ttwo\n");
+    int rc = load(NULL, &a, &err);
+    check(rc == SL_OK, "%d: %s", rc, err.message);
+    assert_pem(&a->ca_pem, "hello");
+    assert_string_equal(a->token, "t");
+    sl_kube_access_free(a);
 }
 
 static void http_is_for_this_machine_alone(void **state)
@@ -295,6 +328,7 @@ int main(void)
         TEST(the_current_context_is_read_with_paths_from_its_folder),
         TEST(data_goes_before_files_and_a_context_may_be_named),
         TEST(what_we_do_not_do_is_refused_where_it_stands),
+        TEST(base64_and_what_is_not_ours_may_stand_in_lines),
         TEST(http_is_for_this_machine_alone),
         TEST(a_token_that_would_forge_a_header_is_refused),
         TEST(in_a_pod_the_environment_and_the_mount_say_where),

@@ -205,6 +205,26 @@ static void an_empty_text_and_no_bytes_are_no_failure(void **state)
     sl_arena_fini(&a);
 }
 
+static void wiping_leaves_nothing_of_what_was_taken(void **state)
+{
+    struct sl_arena a;
+    char *texts[40];
+    (void)state;
+
+    sl_arena_init(&a, 256, 0, NULL, 0);
+    for (size_t i = 0; i < 40; i++) { /* more than a block */
+        texts[i] = sl_arena_strdup(&a, SL_SLICE("a secret of 27 bytes, or so"));
+        assert_non_null(texts[i]);
+    }
+    sl_arena_wipe(&a);
+    for (size_t i = 0; i < 40; i++) {
+        for (size_t j = 0; j < 27; j++) {
+            check(texts[i][j] == 0, "text %zu, byte %zu: %d", i, j, texts[i][j]);
+        }
+    }
+    sl_arena_fini(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +237,7 @@ int main(void)
         cmocka_unit_test_teardown(each_failing_allocation_is_survived_and_nothing_leaks,
                                   without_hook),
         cmocka_unit_test(an_empty_text_and_no_bytes_are_no_failure),
+        cmocka_unit_test(wiping_leaves_nothing_of_what_was_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

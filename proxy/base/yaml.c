@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "reader.h"
+#include "proxy/base/yaml.h" /* in full: libyaml's has the same name */
 
-#include "proxy/base/arena.h"
-#include "proxy/base/hash.h"
+#include "arena.h"
+#include "hash.h"
 
 #include <yaml.h>
 
-#include <stdbool.h>
+#include <string.h>
 
 struct reader {
     yaml_parser_t parser;
-    struct sl_slice input;
-    const char *file;
+    const struct sl_yaml_input *in;
+    struct sl_slice text; /* of in, without its byte order mark */
     struct sl_arena *arena;
     struct sl_error *err;
-    struct sl_node *root;
-    struct sl_node *open; /* innermost map or list that has not ended */
+    struct sl_yaml_node *root;
+    struct sl_yaml_node *open; /* innermost map or list that has not ended */
     uint32_t depth;
     uint32_t nodes_n;
     uint32_t documents_n;
@@ -23,16 +23,18 @@ struct reader {
     struct sl_slice key;
     yaml_mark_t key_mark;
     struct sl_pos pos; /* of the error at hand */
-    char path[SL_NODE_PATH_BYTES];
+    char path[SL_YAML_PATH_BYTES];
 };
 
 /* Where an error is: mark, and the path of what begins there. */
 static const struct sl_pos *at(struct reader *r, yaml_mark_t mark)
 {
-    sl_node_path(r->open, r->has_key ? r->key.ptr : NULL, r->path);
+    bool is_root = !r->has_key && (r->open == NULL || r->open->parent == NULL);
+
+    sl_yaml_path(r->open, r->has_key ? r->key.ptr : NULL, r->path);
     r->pos = (struct sl_pos){
-        .file = r->file,
-        .key = r->path,
+        .file = r->in->file,
+        .key = is_root ? r->in->root_name : r->path,
         .line = (uint32_t)mark.line + 1,
         .column = (uint32_t)mark.column + 1,
     };
@@ -40,12 +42,12 @@ static const struct sl_pos *at(struct reader *r, yaml_mark_t mark)
 }
 
 /* libyaml gives a broken byte's offset and no line. */
-static yaml_mark_t mark_of_offset(struct sl_slice input, size_t offset)
+static yaml_mark_t mark_of_offset(struct sl_slice text, size_t offset)
 {
     yaml_mark_t mark = {.index = offset};
 
-    for (size_t i = 0; i < offset && i < input.len; i++) {
-        if (input.ptr[i] == '\n') {
+    for (size_t i = 0; i < offset && i < text.len; i++) {
+        if (text.ptr[i] == '\n') {
             mark.line++;
             mark.column = 0;
         } else {
@@ -55,52 +57,52 @@ static yaml_mark_t mark_of_offset(struct sl_slice input, size_t offset)
     return mark;
 }
 
+static int out_of_memory(struct reader *r)
+{
+    return sl_error_set(r->err, SL_ENOMEM, NULL, "out of memory reading %s", r->in->file);
+}
+
 static int refuse_syntax(struct reader *r)
 {
     const char *problem = r->parser.problem != NULL ? r->parser.problem : "no YAML";
 
     r->has_key = false;
     if (r->parser.error == YAML_MEMORY_ERROR) {
-        return sl_error_set(r->err, SL_ENOMEM, NULL, "out of memory reading %s", r->file);
+        return out_of_memory(r);
     }
     if (r->parser.error == YAML_READER_ERROR) {
         return sl_error_set(r->err, SL_ECONFIG,
-                            at(r, mark_of_offset(r->input, r->parser.problem_offset)),
+                            at(r, mark_of_offset(r->text, r->parser.problem_offset)),
                             "expected UTF-8 text: %s", problem);
     }
-    if (r->parser.problem_mark.index < r->input.len &&
-        r->input.ptr[r->parser.problem_mark.index] == '\t')
+    if (r->parser.problem_mark.index < r->text.len &&
+        r->text.ptr[r->parser.problem_mark.index] == '\t')
     { /* the index counts characters */
         return sl_error_set(r->err, SL_ECONFIG, at(r, r->parser.problem_mark),
-                            "broken YAML: found a tab; indent with spaces");
+                            "%s: found a tab; indent with spaces", r->in->refusal);
     }
-    return sl_error_set(r->err, SL_ECONFIG, at(r, r->parser.problem_mark), "broken YAML: %s%s%s",
-                        problem, r->parser.context != NULL ? ", " : "",
+    return sl_error_set(r->err, SL_ECONFIG, at(r, r->parser.problem_mark), "%s: %s%s%s",
+                        r->in->refusal, problem, r->parser.context != NULL ? ", " : "",
                         r->parser.context != NULL ? r->parser.context : "");
 }
 
-static int out_of_memory(struct reader *r)
-{
-    return sl_error_set(r->err, SL_ENOMEM, NULL, "out of memory reading %s", r->file);
-}
-
 /* A node at mark, below r->open and under the key that waits. NULL: r->err says why not. */
-static struct sl_node *add_node(struct reader *r, enum sl_node_kind kind, yaml_mark_t mark)
+static struct sl_yaml_node *add_node(struct reader *r, enum sl_yaml_kind kind, yaml_mark_t mark)
 {
-    struct sl_node *parent = r->open;
+    struct sl_yaml_node *parent = r->open;
 
     if (++r->nodes_n > SL_YAML_MAX_NODES_N) {
         (void)sl_error_set(r->err, SL_ECONFIG, at(r, mark), "expected at most %d values in a file",
                            SL_YAML_MAX_NODES_N);
         return NULL;
     }
-    if (parent != NULL && parent->kind == SL_NODE_LIST && parent->children_n == SL_YAML_MAX_ITEMS_N)
+    if (parent != NULL && parent->kind == SL_YAML_LIST && parent->children_n == SL_YAML_MAX_ITEMS_N)
     {
         (void)sl_error_set(r->err, SL_ECONFIG, at(r, mark), "expected at most %d items in a list",
                            SL_YAML_MAX_ITEMS_N);
         return NULL;
     }
-    struct sl_node *n = sl_arena_alloc(r->arena, sizeof(*n));
+    struct sl_yaml_node *n = sl_arena_alloc(r->arena, sizeof(*n));
     if (n == NULL) {
         (void)out_of_memory(r);
         return NULL;
@@ -127,12 +129,12 @@ static struct sl_node *add_node(struct reader *r, enum sl_node_kind kind, yaml_m
 }
 
 /* No option wants one; and text with a NUL would end early for whoever reads it. */
-static bool has_control(struct sl_slice text)
+static bool has_control(struct sl_slice text, const char *allowed)
 {
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
 
-        if (c < 0x20 || c == 0x7f) {
+        if (c == 0x7f || (c < 0x20 && (c == 0 || strchr(allowed, c) == NULL))) {
             return true;
         }
     }
@@ -141,7 +143,7 @@ static bool has_control(struct sl_slice text)
 
 static int on_key(struct reader *r, struct sl_slice text, const yaml_event_t *event)
 {
-    const struct sl_node *first;
+    const struct sl_yaml_node *first;
 
     r->key = text;
     r->key_mark = event->start_mark;
@@ -155,7 +157,7 @@ static int on_key(struct reader *r, struct sl_slice text, const yaml_event_t *ev
         return sl_error_set(r->err, SL_ECONFIG, at(r, event->start_mark),
                             "merge keys are not supported; write the options out");
     }
-    first = sl_node_find(r->open, text);
+    first = sl_yaml_find(r->open, text);
     if (first != NULL) {
         return sl_error_set(r->err, SL_ECONFIG, at(r, event->start_mark),
                             "duplicate key, first at line %u; remove one of them", first->key_line);
@@ -170,39 +172,43 @@ static int on_key(struct reader *r, struct sl_slice text, const yaml_event_t *ev
 static int on_scalar(struct reader *r, const yaml_event_t *event)
 {
     struct sl_slice raw = {(const char *)event->data.scalar.value, event->data.scalar.length};
+    bool is_key = r->open != NULL && r->open->kind == SL_YAML_MAP && !r->has_key;
+    bool has_lines = r->in->has_lines && !is_key;
 
-    if (has_control(raw)) {
+    if (has_control(raw, has_lines ? "\t\r\n" : "")) {
         return sl_error_set(r->err, SL_ECONFIG, at(r, event->start_mark),
-                            "control characters and line breaks are not allowed in a value");
+                            "control characters%s are not allowed in a value",
+                            has_lines ? "" : " and line breaks");
     }
     char *text = sl_arena_strdup(r->arena, raw);
     if (text == NULL) {
         return out_of_memory(r);
     }
     struct sl_slice copy = {text, raw.len};
-    if (r->open != NULL && r->open->kind == SL_NODE_MAP && !r->has_key) {
+    if (is_key) {
         return on_key(r, copy, event);
     }
-    struct sl_node *n = add_node(r, SL_NODE_TEXT, event->start_mark);
+    struct sl_yaml_node *n = add_node(r, SL_YAML_TEXT, event->start_mark);
     if (n == NULL) {
         return r->err->code;
     }
     n->text = copy;
+    n->is_plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     return SL_OK;
 }
 
-static int on_open(struct reader *r, const yaml_event_t *event, enum sl_node_kind kind)
+static int on_open(struct reader *r, const yaml_event_t *event, enum sl_yaml_kind kind)
 {
-    if (r->open != NULL && r->open->kind == SL_NODE_MAP && !r->has_key) {
+    if (r->open != NULL && r->open->kind == SL_YAML_MAP && !r->has_key) {
         return sl_error_set(r->err, SL_ECONFIG, at(r, event->start_mark),
                             "expected a plain name as key, found a %s",
-                            kind == SL_NODE_MAP ? "map" : "list");
+                            kind == SL_YAML_MAP ? "map" : "list");
     }
     if (r->depth == SL_YAML_MAX_DEPTH) {
         return sl_error_set(r->err, SL_ECONFIG, at(r, event->start_mark),
                             "expected at most %d levels of nesting", SL_YAML_MAX_DEPTH);
     }
-    struct sl_node *n = add_node(r, kind, event->start_mark);
+    struct sl_yaml_node *n = add_node(r, kind, event->start_mark);
     if (n == NULL) {
         return r->err->code;
     }
@@ -258,11 +264,11 @@ static int on_event(struct reader *r, const yaml_event_t *event)
     case YAML_SEQUENCE_START_EVENT:
         rc = check_decoration(r, event, event->data.sequence_start.anchor,
                               event->data.sequence_start.tag);
-        return rc == SL_OK ? on_open(r, event, SL_NODE_LIST) : rc;
+        return rc == SL_OK ? on_open(r, event, SL_YAML_LIST) : rc;
     case YAML_MAPPING_START_EVENT:
         rc = check_decoration(r, event, event->data.mapping_start.anchor,
                               event->data.mapping_start.tag);
-        return rc == SL_OK ? on_open(r, event, SL_NODE_MAP) : rc;
+        return rc == SL_OK ? on_open(r, event, SL_YAML_MAP) : rc;
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:
         r->open = r->open->parent;
@@ -294,40 +300,28 @@ static int read_events(struct reader *r)
     return rc;
 }
 
-int sl_yaml_read(struct sl_slice text, const char *file, struct sl_arena *arena,
-                 const struct sl_node **out, struct sl_error *err)
+int sl_yaml_read(const struct sl_yaml_input *in, struct sl_arena *arena,
+                 const struct sl_yaml_node **out, struct sl_error *err)
 {
-    struct reader r = {.input = text, .file = file, .arena = arena, .err = err};
-    char found[SL_NODE_FOUND_BYTES];
+    struct reader r = {.in = in, .text = in->text, .arena = arena, .err = err};
+    struct sl_slice mark = SL_SLICE("\xef\xbb\xbf"); /* libyaml skips it only if it guesses */
 
-    if (text.len > SL_YAML_MAX_BYTES) {
+    if (r.text.len > SL_YAML_MAX_BYTES) {
         return sl_error_set(err, SL_ECONFIG, at(&r, (yaml_mark_t){0}),
-                            "expected at most 4 MiB, found %zu bytes", text.len);
+                            "expected at most 4 MiB, found %zu bytes", r.text.len);
     }
     if (!yaml_parser_initialize(&r.parser)) {
         return out_of_memory(&r);
     }
-    if (sl_slice_starts(text, SL_SLICE("\xef\xbb\xbf")))
-    { /* which libyaml skips only if it guesses */
-        r.input = (struct sl_slice){text.ptr + 3, text.len - 3};
+    if (sl_slice_starts(r.text, mark)) {
+        r.text = (struct sl_slice){r.text.ptr + mark.len, r.text.len - mark.len};
     }
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.input.ptr, r.input.len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)r.text.ptr, r.text.len);
     int rc = read_events(&r);
     yaml_parser_delete(&r.parser);
-    if (rc != SL_OK) {
-        return rc;
+    if (rc == SL_OK) {
+        *out = r.root;
     }
-    if (r.root == NULL) {
-        return sl_error_set(err, SL_ECONFIG, at(&r, (yaml_mark_t){0}),
-                            "expected a map of options, found an empty file");
-    }
-    if (r.root->kind != SL_NODE_MAP) {
-        yaml_mark_t mark = {.line = r.root->line - 1, .column = r.root->column - 1};
-
-        return sl_error_set(err, SL_ECONFIG, at(&r, mark), "expected a map of options, found %s",
-                            sl_node_found(r.root, found));
-    }
-    *out = r.root;
-    return SL_OK;
+    return rc;
 }
