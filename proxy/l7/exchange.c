@@ -155,7 +155,7 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     d->exchange = NULL;
     struct sl_view *view = x->view;
     give_back(x);
-    sl_published_unpin(&view->published, &view->cells[w->idx]);
+    sl_published_unpin(&view->published, &view->cells[w->idx].published);
     d->ops->done(d, whole);
 }
 
@@ -371,7 +371,7 @@ struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
         give_back(x);
         return NULL;
     }
-    sl_published_pin(&x->view->cells[w->idx]);
+    sl_published_pin(&x->view->cells[w->idx].published);
     d->exchange = x;
     return x;
 }

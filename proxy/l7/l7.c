@@ -68,7 +68,7 @@ struct sl_view *sl_l7_take_view(struct sl_l7 *w, struct sl_view *view)
     struct sl_view *old = w->view;
 
     sl_acceptors_take_view(w, old, view);
-    sl_published_take(&view->cells[w->idx]);
+    sl_published_take(&view->cells[w->idx].published);
     w->view = view;
     return old;
 }
@@ -76,7 +76,7 @@ struct sl_view *sl_l7_take_view(struct sl_l7 *w, struct sl_view *view)
 void sl_l7_let_go(struct sl_l7 *w, struct sl_view *old)
 {
     if (old != NULL) {
-        sl_published_retire(&old->published, &old->cells[w->idx]);
+        sl_published_retire(&old->published, &old->cells[w->idx].published);
     }
 }
 

@@ -63,6 +63,11 @@ struct sl_view_tls {
     struct sl_tls_context *contexts[];
 };
 
+/* A line of its own: pins move with every exchange. */
+struct sl_view_cell {
+    _Alignas(64) struct sl_published_cell published;
+};
+
 struct sl_view {
     struct sl_published published;
     struct sl_mail released;  /* to the control thread, once all workers let go */
@@ -75,8 +80,8 @@ struct sl_view {
     struct sl_view_pool *pools; /* as in config */
     size_t pools_n;
     uint32_t workers_n;
-    struct sl_published_cell *cells; /* one a worker */
-    struct sl_view_tls **tls;        /* one a worker */
+    struct sl_view_cell *cells; /* one a worker */
+    struct sl_view_tls **tls;   /* one a worker */
 };
 
 #endif

@@ -185,6 +185,41 @@ static void note_fixed(const struct sl_process *p, const struct sl_config *next)
     }
 }
 
+static void commit_when_synced(struct sl_process *p)
+{
+    if (all_synced(p->reload.view)) {
+        commit(p);
+    } else {
+        sl_timer_start(&p->reload.give_up, SL_SYNC_WAIT_MS, 0);
+    }
+}
+
+/* Builds the view of config in place of the one that waits, which waits on if that fails. */
+static int replace_waiting(struct sl_process *p, const struct sl_config *config,
+                           struct sl_error *err)
+{
+    const struct sl_config *waiting =
+        p->reload.view != NULL ? sl_config_ref(p->reload.view->config) : NULL;
+    struct sl_listener *held = sl_listeners_hold(p);
+    struct sl_error again;
+
+    sl_reload_cancel(p);
+    sl_watch_add(p->watch, config);
+    int rc = sl_view_build(p, config, &p->reload.view, err);
+    if (rc != SL_OK && waiting != NULL) {
+        if (sl_view_build(p, waiting, &p->reload.view, &again) == SL_OK) {
+            commit_when_synced(p);
+        } else {
+            sl_log(SL_LOG_ERROR, "waiting_config_lost", {"error", SL_LOG_STR(again.message)});
+        }
+    }
+    if (waiting != NULL) {
+        sl_config_unref(&waiting);
+    }
+    sl_listeners_let_go(p, held);
+    return rc;
+}
+
 int sl_reload_start(struct sl_process *p)
 {
     const struct sl_config *config;
@@ -205,11 +240,7 @@ int sl_reload_start(struct sl_process *p)
         refuse_errors(p, &errors);
         return SL_ECONFIG;
     }
-    struct sl_listener *held = sl_listeners_hold(p);
-    sl_reload_cancel(p); /* what waits is out of date */
-    sl_watch_add(p->watch, config);
-    int rc = sl_view_build(p, config, &p->reload.view, &err);
-    sl_listeners_let_go(p, held);
+    int rc = replace_waiting(p, config, &err);
     if (rc == SL_OK) {
         note_fixed(p, config);
         announce_new(p->reload.view); /* from here on the kernel lets clients in, and they wait */
@@ -220,11 +251,7 @@ int sl_reload_start(struct sl_process *p)
         refuse(p, line);
         return SL_ECONFIG;
     }
-    if (all_synced(p->reload.view)) {
-        commit(p);
-    } else {
-        sl_timer_start(&p->reload.give_up, SL_SYNC_WAIT_MS, 0);
-    }
+    commit_when_synced(p);
     return SL_OK;
 }
 

@@ -91,17 +91,22 @@ def test_unix_listener_that_comes_back_outlives_the_old_one(sluiced, upstream, t
     assert unix_get(path) == b"here"
 
 
-def test_config_that_replaces_a_waiting_one_keeps_who_waits(upstream, tmp_path):
-    server = upstream([answer_bytes(b"here")])
+def waiting_options(tmp_path: Path, address: str):
+    """A pool whose API server never answers, and the options that lead there."""
     kubeconfig = tmp_path / "kubeconfig"
-    holder, address = taken_port()  # takes connections and says nothing: never in sync
     kubeconfig.write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: a\n"
         "contexts: [ { name: a, context: { cluster: a, user: a } } ]\n"
         f"clusters: [ {{ name: a, cluster: {{ server: 'http://{address}' }} }} ]\n"
         "users: [ { name: a, user: { token: t } } ]\n")
     silent = {"discover": {"kubernetes": {"namespace": "a", "service": "b", "port": 80}}}
-    options = {"kubernetes": {"kubeconfig": str(kubeconfig)}, "workers": 1}
+    return silent, {"kubernetes": {"kubeconfig": str(kubeconfig)}, "workers": 1}
+
+
+def test_config_that_replaces_a_waiting_one_keeps_who_waits(upstream, tmp_path):
+    server = upstream([answer_bytes(b"here")])
+    holder, address = taken_port()
+    silent, options = waiting_options(tmp_path, address)
     proxy = Sluiced(tmp_path, config({"chat": silent}, **options), ready=False)
     try:
         with Wire(proxy.address("edge")) as wire:
@@ -109,6 +114,25 @@ def test_config_that_replaces_a_waiting_one_keeps_who_waits(upstream, tmp_path):
             proxy.write_config(config({"chat": pool(server.address)}, **options))
             assert wire.reader.response().body == b"here"
         assert len([e for e in proxy.events("listening") if e["listener"] == "edge"]) == 1
+    finally:
+        holder.close()
+        proxy.stop()
+
+
+def test_config_that_waits_outlives_one_that_is_refused(tmp_path):
+    holder, address = taken_port()
+    silent, options = waiting_options(tmp_path, address)
+    proxy = Sluiced(tmp_path, config({"chat": silent}, **options), ready=False)
+    try:
+        bad = config({"chat": silent}, **options)
+        bad["listeners"].append(listener([route("chat")], name="taken", bind=address))
+        with Wire(proxy.address("edge")) as wire:
+            wire.sock.settimeout(20)
+            wire.send(request_bytes("GET", "/"))
+            proxy.write_config(bad)
+            wait_until(lambda: proxy.events("reload_failed"), 5, "the refusal", proxy.log)
+            assert wire.reader.response().status == 503  # once the wait is given up
+        assert proxy.generation() == 1
     finally:
         holder.close()
         proxy.stop()

@@ -18,6 +18,8 @@ SHARES = {"v1": 0.7, "v2": 0.3}
 CONNECTIONS, STREAMS, WARM = 16, 50, 20
 # Of 180 reloads and more. A reload that leaked its view would cost tens of KiB each.
 RSS_GROWTH_BYTES = 1 << 20
+# Connections to the servers vary with the load. One that each reload leaked would be 180 and more.
+FDS_GROWTH = 32
 
 
 def versions(start: Callable[..., Model]) -> Dict[str, Model]:
@@ -134,7 +136,7 @@ def check_served(models: Dict[str, Model], least: int, generations: int) -> None
 def check_flat(rss: List[int], fds: List[int]) -> None:
     """Neither memory nor descriptors grew once the first reloads were over."""
     tail = max(1, len(fds) // 10)
-    assert max(fds[-tail:]) <= max(fds[:WARM]) + 4, (fds[:WARM], fds[-tail:])
+    assert max(fds[-tail:]) <= max(fds[:WARM]) + FDS_GROWTH, (fds[:WARM], fds[-tail:])
     if not is_sanitized():
         growth = min(rss[-tail:]) - max(rss[:WARM])
         assert growth < RSS_GROWTH_BYTES, [x // 1024 for x in rss[::10]]

@@ -56,8 +56,8 @@ static void begin(struct fixture *f)
 
 static void end(struct fixture *f)
 {
-    static const char *const names[] = {"sluiced.yaml", "tls.crt", "other", "new", "..data", "one",
-                                        "two"};
+    static const char *const names[] = {"sluiced.yaml", "tls.crt", "other", "new",
+                                        "..data",       "one",     "two"};
     char path[128];
 
     sl_watch_free(f->watch);

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One worker on one loop, a client on a socket pair, an upstream on the loopback: what the exchange
+ * does where an integration test could not choose the moment.
+ */
+#include <sluiced/err.h>
+#include <sluiced/metrics.h>
+
+#include "proxy/base/alloc.h"
+#include "proxy/io/socket.h"
+#include "proxy/l7/access_log.h"
+#include "proxy/l7/exchange.h"
+#include "proxy/l7/h1_downstream.h"
+#include "tests/unit/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TURNS_MAX_N 2000
+
+struct fixture {
+    struct sl_loop *loop;
+    struct sl_registry *registry;
+    struct sl_series *process;
+    struct sl_series *of_listener;
+    struct sl_series *of_pool;
+    struct sl_series *of_route;
+    struct sl_access_log *log;
+    struct sl_l7 *w;
+    struct sl_endpoint_ids ids;
+    struct sl_pool *pool;
+    struct sl_listener *listener;
+    struct sl_pool_config pool_conf;
+    struct sl_route_config route_conf;
+    struct sl_listener_config listener_conf;
+    struct sl_view_pool view_pool;
+    struct sl_view_side side;
+    struct sl_view_route route;
+    struct sl_view_listener view_listener;
+    struct sl_view_cell view_cell;
+    struct sl_view view;
+    unsigned views_released_n;
+    int upstream_fd; /* listens */
+    struct sl_address upstream;
+    int client_fd;
+    FILE *log_file;
+};
+
+static struct fixture *now; /* on_view_done knows no other way */
+
+/* At once, where the control thread would be as fast as it can be. */
+static void on_set_done(struct sl_published *p)
+{
+    sl_pool_free_set(sl_container_of(p, struct sl_endpoint_set, published));
+}
+
+static void on_view_done(struct sl_published *p)
+{
+    assert_ptr_equal(p, &now->view.published);
+    now->views_released_n++;
+}
+
+static void publish(struct fixture *f, size_t endpoints_n)
+{
+    struct sl_found found = {.address = f->upstream, .weight = 1};
+    struct sl_snapshot s = {.items = &found, .n = endpoints_n};
+    struct sl_endpoint_set *set;
+    struct sl_error err;
+
+    assert_int_equal(sl_pool_build_set(f->pool, &s, &f->pool_conf, &set, &err), SL_OK);
+    sl_l7_take_set(f->w, f->pool, set);
+}
+
+static void begin_series(struct fixture *f)
+{
+    const char *one[] = {"edge"};
+    const char *three[] = {"edge", "all", "chat"};
+
+    assert_int_equal(sl_registry_new(1, &f->registry), SL_OK);
+    assert_int_equal(sl_series_get(f->registry, SL_SCOPE_PROCESS, NULL, &f->process), SL_OK);
+    assert_int_equal(sl_series_get(f->registry, SL_SCOPE_LISTENER, one, &f->of_listener), SL_OK);
+    assert_int_equal(sl_series_get(f->registry, SL_SCOPE_POOL, one, &f->of_pool), SL_OK);
+    assert_int_equal(sl_series_get(f->registry, SL_SCOPE_ROUTE, three, &f->of_route), SL_OK);
+}
+
+static void begin_view(struct fixture *f)
+{
+    size_t bytes = sizeof(*f->listener) + sizeof(f->listener->cells[0]);
+
+    f->pool_conf = (struct sl_pool_config){
+        .name = "chat",
+        .balance = "round_robin",
+        .timeouts = {.connect_ms = 1000, .first_byte_ms = 300000, .keepalive_idle_ms = 3000},
+    };
+    f->route_conf = (struct sl_route_config){
+        .name = "all", .path = "/", .sides_n = 1, .max_body_bytes = UINT64_MAX};
+    f->listener_conf = (struct sl_listener_config){
+        .name = "edge", .head_timeout_ms = 10000, .idle_timeout_ms = 75000};
+    f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
+    assert_non_null(f->listener);
+    f->listener->name = sl_strdup("edge");
+    f->listener->series = f->of_listener;
+    f->listener->workers_n = 1;
+    f->listener->cells[0].listener = f->listener;
+    f->listener->cells[0].fd = -1;
+    f->view_pool =
+        (struct sl_view_pool){.conf = &f->pool_conf, .pool = f->pool, .series = f->of_pool};
+    f->side = (struct sl_view_side){.pool = &f->view_pool, .series = f->of_route};
+    f->route = (struct sl_view_route){.conf = &f->route_conf, .sides = &f->side, .sides_n = 1};
+    f->view_listener = (struct sl_view_listener){
+        .conf = &f->listener_conf, .handle = f->listener, .routes = &f->route, .routes_n = 1};
+    f->view = (struct sl_view){.listeners = &f->view_listener,
+                               .listeners_n = 1,
+                               .pools = &f->view_pool,
+                               .pools_n = 1,
+                               .workers_n = 1,
+                               .cells = &f->view_cell};
+    sl_published_init(&f->view.published, 1, on_view_done);
+}
+
+static void begin(struct fixture *f)
+{
+    struct sl_address any = {.host = "127.0.0.1"};
+    struct sl_address from = {.host = "192.0.2.1", .port = 1};
+    struct sl_error err;
+    int pair[2];
+
+    memset(f, 0, sizeof(*f));
+    now = f;
+    assert_int_equal(sl_loop_new(&f->loop), SL_OK);
+    begin_series(f);
+    f->log_file = tmpfile();
+    assert_non_null(f->log_file);
+    assert_int_equal(sl_access_log_new(f->loop, fileno(f->log_file), f->process, 0, &f->log),
+                     SL_OK);
+    assert_int_equal(sl_l7_new(f->loop, 0, 1, &f->w, f->log, f->process, &f->w), SL_OK);
+    assert_int_equal(sl_socket_listen(&any, false, &f->upstream_fd, &f->upstream, &err), SL_OK);
+    assert_int_equal(sl_pool_new("chat", 1, &f->ids, on_set_done, &f->pool), SL_OK);
+    begin_view(f);
+    publish(f, 1);
+    assert_null(sl_l7_take_view(f->w, &f->view));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    f->client_fd = pair[0];
+    f->listener->refs_n = 1;
+    sl_h1_downstream_open(f->w, f->listener, pair[1], &from);
+}
+
+/* Everything that was counted came back. */
+static void end(struct fixture *f)
+{
+    sl_l7_close_all(f->w);
+    sl_l7_leave(f->w);
+    sl_loop_run_once(f->loop);
+    assert_int_equal(f->views_released_n, 1);
+    assert_int_equal(f->pool->sets_n, 0);
+    assert_int_equal(f->pool->retries.running_n, 0);
+    assert_int_equal(f->listener->refs_n, 0);
+    assert_int_equal(f->w->open_n, 0);
+    (void)close(f->client_fd);
+    (void)close(f->upstream_fd);
+    sl_l7_free(f->w);
+    sl_access_log_free(f->log);
+    sl_loop_free(f->loop);
+    sl_pool_free(f->pool);
+    sl_listener_free(f->listener); /* and its series */
+    sl_series_unref(&f->process);
+    sl_series_unref(&f->of_pool);
+    sl_series_unref(&f->of_route);
+    sl_registry_free(f->registry);
+    assert_int_equal(fclose(f->log_file), 0);
+}
+
+static void say(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* A turn, with time for the kernel to carry bytes over the loopback. */
+static void turn(struct fixture *f)
+{
+    sl_loop_run_once(f->loop);
+    (void)poll(NULL, 0, 1); /* deadlines need the clock to move */
+}
+
+static int accept_upstream(struct fixture *f)
+{
+    struct sl_address from;
+    int fd = -1;
+
+    for (int i = 0; i < TURNS_MAX_N && sl_socket_accept(f->upstream_fd, &fd, &from) != SL_OK; i++) {
+        turn(f);
+    }
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* Turns until fd has had so many bytes, or the end; what came is in buf, terminated. */
+static size_t hear(struct fixture *f, int fd, char *buf, size_t size_bytes, const char *until)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (int i = 0; i < TURNS_MAX_N && strstr(buf, until) == NULL; i++) {
+        turn(f);
+        ssize_t n = recv(fd, buf + len, size_bytes - 1 - len, MSG_DONTWAIT);
+        if (n > 0) {
+            len += (size_t)n;
+            buf[len] = '\0';
+        }
+    }
+    check(strstr(buf, until) != NULL, "no %s in %s", until, buf);
+    return len;
+}
+
+static void an_endpoint_that_goes_while_a_retry_waits_may_still_be_named_in_the_log(void **state)
+{
+    struct fixture f;
+    char text[4096];
+    char port[32];
+    (void)state;
+
+    begin(&f);
+    say(f.client_fd, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    int up = accept_upstream(&f);
+    (void)hear(&f, up, text, sizeof(text), "\r\n\r\n");
+    sl_socket_reset_on_close(up);
+    sl_socket_close(up);
+    uint64_t failures_n = 0;
+    for (int i = 0; i < TURNS_MAX_N && failures_n == 0; i++) {
+        sl_loop_run_once(f.loop);
+        failures_n = sl_pool_stat(f.pool, SL_POOL_FAILURES);
+    }
+    assert_int_equal(failures_n, 1);
+    publish(&f, 0); /* discovery takes it away, the back-off has at most 25 ms to go */
+    (void)hear(&f, f.client_fd, text, sizeof(text), "}}");
+    check(strncmp(text, "HTTP/1.1 502 ", 13) == 0, "%s", text);
+    assert_int_equal(sl_series_sum(f.of_pool, SL_POOL_RETRIES), 0); /* nobody to send it to */
+    sl_access_log_set_fd(f.log, -1);                                /* writes what it has */
+    ssize_t n = pread(fileno(f.log_file), text, sizeof(text) - 1, 0);
+    assert_true(n > 0);
+    text[n] = '\0';
+    (void)snprintf(port, sizeof(port), "\"127.0.0.1:%u\"", f.upstream.port); /* fits */
+    check(strstr(text, port) != NULL, "no %s in %s", port, text);
+    end(&f);
+}
+
+static void an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client(void **state)
+{
+    static char piece[65536];
+    struct fixture f;
+    char text[256];
+    (void)state;
+
+    begin(&f);
+    say(f.client_fd, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+    int up = accept_upstream(&f);
+    unsigned quiet_n = 0;
+    while (quiet_n < 50) { /* until everything between here and there is full */
+        quiet_n = send(f.client_fd, piece, sizeof(piece), MSG_NOSIGNAL) > 0 ? 0 : quiet_n + 1;
+        turn(&f);
+    }
+    sl_wheel_advance(sl_loop_wheel(f.loop), sl_loop_now_ms(f.loop) + 61000);
+    turn(&f);
+    assert_int_equal(recv(f.client_fd, text, sizeof(text), MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN); /* neither an answer nor an end */
+    sl_socket_close(up);
+    end(&f);
+}
+
+static void what_a_client_that_leaves_had_taken_is_given_back(void **state)
+{
+    static const char *const leave_after[] = {"GET /a HT", "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+                                              "PUT /a HTTP/1.1\r\nHost: a\r\n"
+                                              "Transfer-Encoding: chunked\r\n\r\n3\r\nab"};
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(leave_after); i++) {
+        struct fixture f;
+        begin(&f);
+        say(f.client_fd, leave_after[i]);
+        for (int t = 0; t < 5; t++) {
+            turn(&f);
+        }
+        assert_int_equal(shutdown(f.client_fd, SHUT_RDWR), 0);
+        for (int t = 0; t < TURNS_MAX_N && f.w->open_n > 0; t++) {
+            turn(&f);
+        }
+        check(f.w->open_n == 0, "left after %s: not seen", leave_after[i]);
+        assert_int_equal(f.view_cell.published.pins_n, 0);
+        assert_int_equal(f.w->chunks.used_n, 0);
+        end(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_endpoint_that_goes_while_a_retry_waits_may_still_be_named_in_the_log),
+        cmocka_unit_test(an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client),
+        cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
