@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * h1_downstream_internal: the connection that three files share: h1_downstream.c is its life,
+ * h1_downstream_request.c what comes in, h1_downstream_response.c what goes out.
+ *
+ * Lifetime:  connection
+ * Thread:    worker-local
+ */
+#ifndef SL_L7_H1_DOWNSTREAM_INTERNAL_H
+#define SL_L7_H1_DOWNSTREAM_INTERNAL_H
+
+#include "exchange_internal.h"
+#include "h1_connection.h"
+#include "h1_downstream.h"
+
+#define SL_H1_BODY_STALL_MS 60000ULL /* a request body that stands still for that long */
+
+enum sl_h1_downstream_state {
+    SL_H1_DOWN_OPENING, /* TLS handshake */
+    SL_H1_DOWN_IDLE,    /* nothing of the next request was seen */
+    SL_H1_DOWN_HEAD,    /* a part of it */
+    SL_H1_DOWN_BODY,
+    SL_H1_DOWN_RESPONSE,  /* the request is whole; its response is awaited or going out */
+    SL_H1_DOWN_FLUSHING,  /* the last response waits for the client; then close */
+    SL_H1_DOWN_LINGERING, /* our side is closed; what still comes is dropped */
+};
+
+enum sl_h1_out_framing {
+    SL_H1_OUT_NONE,
+    SL_H1_OUT_LENGTH,
+    SL_H1_OUT_CHUNKED, /* the upstream's chunks, as they came */
+    SL_H1_OUT_WRAPPED, /* chunks of our own around an upstream that ends by closing */
+    SL_H1_OUT_CLOSE,
+};
+
+struct sl_h1_downstream {
+    struct sl_downstream base;
+    struct sl_stream stream;
+    struct sl_l7 *w;
+    struct sl_list link;
+    struct sl_deadline deadline;
+    struct sl_hangup hangup;
+    struct sl_task resume; /* pending may hold the next request */
+    struct sl_h1_pending pending;
+    struct sl_h1_scan scan;
+    struct sl_h1_body body;
+    size_t lingered_bytes;
+    enum sl_h1_downstream_state state;
+    enum sl_h1_out_framing out;
+    uint8_t version_minor;
+    bool keep_alive;
+    char address[46];
+};
+
+static inline struct sl_h1_downstream *sl_h1_downstream_of(struct sl_downstream *d)
+{
+    return sl_container_of(d, struct sl_h1_downstream, base);
+}
+
+static inline struct sl_h1_downstream *sl_h1_downstream_of_stream(struct sl_stream *s)
+{
+    return sl_container_of(s, struct sl_h1_downstream, stream);
+}
+
+static inline void sl_h1_downstream_set_deadline(struct sl_h1_downstream *c, uint64_t after_ms)
+{
+    sl_deadline_set(sl_loop_wheel(c->w->loop), &c->deadline, sl_loop_now_ms(c->w->loop) + after_ms);
+}
+
+static inline const struct sl_listener_cell *sl_h1_downstream_cell(const struct sl_h1_downstream *c)
+{
+    return &c->base.listener->cells[c->w->idx];
+}
+
+static inline bool sl_h1_downstream_is_open(const struct sl_h1_downstream *c)
+{
+    return c->stream.fd >= 0;
+}
+
+/* No further request is wanted: the process drains, or no config names the listener any more. */
+static inline bool sl_h1_downstream_is_leaving(const struct sl_h1_downstream *c)
+{
+    return c->w->draining || sl_h1_downstream_cell(c)->current == NULL;
+}
+
+/* ---- h1_downstream.c */
+
+/* Idempotent; with RST where the client must notice that something is missing. The exchange, if
+ * any, has been told or will not mind. */
+void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset);
+
+/* The client left: what runs for it ends at once, upstream included. */
+void sl_h1_downstream_client_left(struct sl_h1_downstream *c);
+
+/* After all was sent. unread: the client may be sending still. */
+void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread);
+
+/* Paused, an end is still seen. */
+void sl_h1_downstream_pause(struct sl_h1_downstream *c);
+void sl_h1_downstream_resume(struct sl_h1_downstream *c);
+
+/* ---- h1_downstream_request.c */
+
+void sl_h1_downstream_on_readable(struct sl_stream *s);
+void sl_h1_downstream_on_resume(struct sl_task *t);
+
+/* Answers a request that was not understood: as much of it as is known stands in for it. */
+void sl_h1_downstream_refuse(struct sl_h1_downstream *c, const struct sl_request_head *known,
+                             enum sl_reason reason);
+
+/* Between two requests: the next one, unless the answers to earlier ones have to leave first. */
+void sl_h1_downstream_go_on(struct sl_h1_downstream *c);
+
+/* ---- h1_downstream_response.c */
+
+extern const struct sl_downstream_ops sl_h1_downstream_ops;
+
+#endif
