@@ -93,6 +93,9 @@ struct sl_control {
     void (*process)(struct sl_control *c, struct sl_process_info *out);
     void (*listener)(struct sl_control *c, size_t i, struct sl_listener_info *out);
     void (*route)(struct sl_control *c, size_t listener, size_t i, struct sl_route_info *out);
+
+    /* A side of the route asked for last: the decisions of all its sides are of that moment, so
+     * that they add up although traffic goes on. */
     void (*side)(struct sl_control *c, size_t listener, size_t route, size_t i,
                  struct sl_side_info *out);
     void (*pool)(struct sl_control *c, size_t i, struct sl_pool_info *out);

@@ -79,30 +79,34 @@ static void route_info(struct sl_control *c, size_t listener, size_t i, struct s
         .path = r->conf->path,
         .sides_n = r->sides_n,
     };
+    if (r->split != NULL)
+    { /* once for all sides: they are asked for one by one, and traffic goes on */
+        (void)sl_split_counts(r->split, of(c)->side_counts); /* the sum is not asked for */
+    }
 }
 
 static void side_info(struct sl_control *c, size_t listener, size_t route, size_t i,
                       struct sl_side_info *out)
 {
     const struct sl_view_route *r = &shown(of(c))->listeners[listener].routes[route];
-    uint64_t counts[SL_SPLIT_SIDES_MAX_N] = {0};
+    uint64_t picked_n = 0;
     uint64_t sum = 0;
 
     for (size_t s = 0; s < r->sides_n; s++) {
         sum += r->conf->sides[s].weight;
     }
     if (r->split != NULL) {
-        (void)sl_split_counts(r->split, counts); /* the sum is not asked for */
+        picked_n = of(c)->side_counts[i];
     } else {
         for (size_t reason = 0; reason < SL_REASONS_N * SL_CODE_CLASSES_N; reason++) {
-            counts[0] += sl_series_sum(r->sides[0].series, SL_ROUTE_REQUESTS + reason);
+            picked_n += sl_series_sum(r->sides[0].series, SL_ROUTE_REQUESTS + reason);
         }
     }
     *out = (struct sl_side_info){
         .pool = r->conf->sides[i].pool,
         .weight = r->conf->sides[i].weight,
         .share = sum > 0 ? (double)r->conf->sides[i].weight / (double)sum : 0.0,
-        .picked_n = counts[i],
+        .picked_n = picked_n,
     };
 }
 

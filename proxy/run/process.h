@@ -121,7 +121,8 @@ struct sl_process {
     uint64_t reloads_n;
     uint64_t reload_failures_n;
     char reload_error[SL_ERROR_TEXT_BYTES];
-    uint64_t generation; /* that all workers have taken */
+    uint64_t generation;                        /* that all workers have taken */
+    uint64_t side_counts[SL_SPLIT_SIDES_MAX_N]; /* of the route that admin asks about */
 
     struct sl_watch *watch;
     struct sl_signal on_hup;

@@ -136,7 +136,8 @@ class Sluiced(Peer):
 
     def version(self) -> str:
         commit = output("git", "-C", str(ROOT), "describe", "--always", "--dirty").strip()
-        return f"{output(self.binary, 'version').splitlines()[0]} ({commit})"
+        built = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.binary)))
+        return f"{output(self.binary, 'version').splitlines()[0]} (built {built}, tree now {commit})"
 
 
 class Haproxy(Peer):

@@ -136,8 +136,8 @@ class Table:
             cells = [number(statistics.median(values[peer])) for peer in self.peers]
             for other in others:
                 pairs = list(zip(values[own], values[other]))
-                # What is below zero is lost in the noise, and a ratio of it says nothing.
-                sound = all(a > 0 and b > 0 for a, b in pairs)
+                # Tails, and what noise takes below zero, have no ratio that says anything.
+                sound = "p99" not in row and all(a > 0 and b > 0 for a, b in pairs)
                 ratio = statistics.median(a / b for a, b in pairs) if sound else 0.0
                 cells.append(f"**{ratio:.2f}**" if sound else "-")
             out.append("| " + " | ".join([row, *cells]) + " |")
