@@ -111,8 +111,8 @@ class Demo:
         self.directory = os.path.abspath(options.dir)
         self.config = os.path.join(self.directory, "sluiced.yaml")
         self.log = os.path.join(self.directory, "sluiced.log")
-        self.edge = f"127.0.0.1:{pick_port(options.port)}"
-        self.admin = f"127.0.0.1:{pick_port(options.admin_port)}"
+        self.edge = f"127.0.0.1:{wanted_or_any(options.port)}"  # until sluiced says where it is
+        self.admin = f"127.0.0.1:{wanted_or_any(options.admin_port)}"
         self.children: List[Child] = []
         self.stopping = False
 
@@ -145,7 +145,16 @@ class Demo:
         with open(self.config, "w", encoding="utf-8") as out:
             out.write(text)
 
+    def _learn_addresses(self) -> None:
+        """Port 0 is the kernel's choice, and sluiced says which: a port guessed here may be taken."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            events = [json.loads(line) for line in log if line.startswith("{") and line.endswith("}\n")]
+        bound = {e["listener"]: e["address"] for e in events if e["event"] == "listening"}
+        self.edge = bound.get("edge", self.edge)
+        self.admin = bound.get("admin", self.admin)
+
     def _serves(self) -> bool:
+        self._learn_addresses()
         try:
             return (request(self.admin, "GET", "/readyz")[0] == 200
                     and request(self.edge, "GET", "/version")[0] == 200)
@@ -201,17 +210,15 @@ def request(address: str, method: str, path: str,
         conn.close()
 
 
-def pick_port(wanted: int) -> int:
-    """The wanted loopback port if it is free, else one from the kernel."""
-    for port in (wanted, 0):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(sock.getsockname()[1])
-    raise Failed("no free loopback port")
+def wanted_or_any(port: int) -> int:
+    """The loopback port if it is free now, else 0."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
 
 
 def tail(path: str, lines: int = 20) -> str:

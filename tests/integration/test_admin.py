@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators see: the admin and probes listeners, the verbs of the CLI, the access log."""
 
+import contextlib
 import json
+import random
 import re
 import socket
 from typing import Any, Tuple
@@ -125,10 +127,12 @@ def test_histogram_buckets_add_up(running):
 
 
 def admin_config(server: Any) -> Any:
-    """A file with a fixed admin port: the verbs find the process by it."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    """A file with a fixed admin port: the verbs find the process by it. Below the ports that the
+    kernel hands out, so that no connection of another test takes it meanwhile."""
+    for port in random.sample(range(20000, 32000), 50):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            break
     conf = config({"chat": pool(server.address)})
     conf["admin"] = {"listen": f"127.0.0.1:{port}"}
     return conf
