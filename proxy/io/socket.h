@@ -37,6 +37,9 @@ int sl_socket_connected(int fd) SL_MUST_CHECK;
 /* Whether an idle connection may be used again: open, and nothing has arrived. */
 bool sl_socket_is_quiet(int fd);
 
+/* Whether it was reset, or failed otherwise: an orderly end does not count. */
+bool sl_socket_is_broken(int fd);
+
 void sl_socket_close(int fd);
 
 /* The next close sends RST: for a peer that must not take a cut body for a whole one. */

@@ -12,6 +12,7 @@
 #include "exchange_internal.h"
 #include "h1_upstream.h"
 #include "route.h"
+#include "tunnel.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/proto/field.h"
@@ -35,8 +36,7 @@ static const struct sl_pool_config *pool_conf(const struct sl_exchange *x)
     return x->side->pool->conf;
 }
 
-/* after_ms 0: this phase has no limit of its own. */
-static void enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
+void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
 {
     uint64_t due_ms = after_ms != 0 ? now_ms(x) + after_ms : UINT64_MAX;
 
@@ -194,7 +194,7 @@ static void send_request(struct sl_exchange *x)
     } else if (!u->ops->is_high(u)) {
         x->down->ops->read_on(x->down);
     }
-    enter(x, SL_PHASE_FIRST_BYTE, pool_conf(x)->timeouts.first_byte_ms);
+    sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, pool_conf(x)->timeouts.first_byte_ms);
 }
 
 /* An endpoint that was not tried, counted as in flight; NULL when there is none. */
@@ -230,7 +230,7 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     x->began_us = sl_loop_now_us(x->w->loop);
     int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x);
     if (rc == SL_AGAIN) {
-        enter(x, SL_PHASE_CONNECTING, pool_conf(x)->timeouts.connect_ms);
+        sl_exchange_enter(x, SL_PHASE_CONNECTING, pool_conf(x)->timeouts.connect_ms);
     } else if (rc != SL_OK) {
         attempt_failed(x, rc == SL_EREFUSED ? SL_REASON_UPSTREAM_REFUSED : SL_REASON_OVERLOAD);
     } else {
@@ -261,7 +261,9 @@ static bool may_repeat(struct sl_exchange *x)
 {
     struct sl_pool *pool = x->side->pool->pool;
 
-    if (!x->replay_whole || x->response_started || x->counts_retry) {
+    if (!x->replay_whole || x->response_started || x->counts_retry ||
+        x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
+    {
         return false;
     }
     if (!sl_retry_budget_try(&pool->retries, x->w->idx, now_ms(x))) {
@@ -307,7 +309,7 @@ static void attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     if (stale) {
         x->tried_n--; /* its idle connection died, not the endpoint */
     }
-    enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
+    sl_exchange_enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
 }
 
 static void on_deadline(struct sl_deadline *deadline)
@@ -325,6 +327,9 @@ static void on_deadline(struct sl_deadline *deadline)
         return;
     case SL_PHASE_STALLED:
         sl_exchange_client_gone(x);
+        return;
+    case SL_PHASE_TUNNEL: /* both have gone quiet: not the endpoint's fault alone */
+        sl_exchange_finish(x, reason, false);
         return;
     case SL_PHASE_CONNECTING:
         reason = SL_REASON_UPSTREAM_CONNECT_TIMEOUT;
@@ -386,6 +391,10 @@ void sl_exchange_start(struct sl_exchange *x)
         fail(x, SL_REASON_NOT_IMPLEMENTED);
         return;
     }
+    if (sl_tunnel_prepare(x) != SL_OK) {
+        fail(x, SL_REASON_OVERLOAD);
+        return;
+    }
     if (r->authority.len > AUTHORITY_MAX_BYTES) {
         fail(x, SL_REASON_BAD_REQUEST);
         return;
@@ -426,6 +435,10 @@ static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
 
 void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint64_t body_bytes)
 {
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_request_data(x, wire);
+        return;
+    }
     x->bytes_in += body_bytes;
     if (x->bytes_in > x->route->conf->max_body_bytes) {
         fail(x, SL_REASON_BODY_TOO_LARGE);
@@ -446,6 +459,10 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
 
 void sl_exchange_request_end(struct sl_exchange *x, const struct sl_headers *trailers)
 {
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_request_end(x);
+        return;
+    }
     x->request_ended = true;
     if (trailers != NULL) {
         x->request_trailers = *trailers;
@@ -472,8 +489,10 @@ void sl_exchange_drained(struct sl_exchange *x)
 
 void sl_exchange_downstream_drained(struct sl_exchange *x)
 {
-    if (x->phase == SL_PHASE_STALLED && x->up != NULL) {
-        enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_downstream_drained(x);
+    } else if (x->phase == SL_PHASE_STALLED && x->up != NULL) {
+        sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
         x->up->ops->read_on(x->up);
     }
 }
@@ -487,7 +506,9 @@ void sl_exchange_upstream_open(struct sl_exchange *x)
 
 void sl_exchange_upstream_drained(struct sl_exchange *x)
 {
-    if (!x->request_ended) {
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_upstream_drained(x);
+    } else if (!x->request_ended) {
         x->down->ops->read_on(x->down);
     }
 }
@@ -505,7 +526,7 @@ bool sl_exchange_holds_head(const struct sl_exchange *x, const struct sl_respons
 static bool refused_and_repeated(struct sl_exchange *x, const struct sl_response_head *head)
 {
     if (head->status != 503 || x->retry_after_ms == 0 || x->tried_n == SL_EXCHANGE_TRIES_N ||
-        !x->replay_whole || x->counts_retry)
+        !x->replay_whole || x->counts_retry || x->request.upgrade.len > 0)
     {
         return false; /* before anybody is picked for it, and counted */
     }
@@ -544,7 +565,7 @@ static void note_retry_after(struct sl_exchange *x, const struct sl_response_hea
 
 void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    if (head->status < 200) {
+    if (head->status < 200 && head->status != 101) {
         x->down->ops->informational(x->down, head);
         return;
     }
@@ -564,14 +585,20 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
     sl_queue_clear(&x->replay, &x->w->chunks);
     x->replay_whole = false;
     x->down->ops->head(x->down, x, head, &extra, 1);
-    if (head->status / 100 != 2) {
+    if (head->status == 101) {
+        sl_tunnel_begin(x);
+    } else if (head->status / 100 != 2) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
-        enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
+        sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
     }
 }
 
 void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint64_t body_bytes)
 {
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_response_data(x, wire);
+        return;
+    }
     if (x->first_byte_us == 0) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
     }
@@ -579,14 +606,18 @@ void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint
     x->down->ops->data(x->down, wire);
     if (x->down->ops->is_high(x->down)) {
         x->up->ops->read_off(x->up);
-        enter(x, SL_PHASE_STALLED, STALL_MS);
+        sl_exchange_enter(x, SL_PHASE_STALLED, STALL_MS);
         return;
     }
-    enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
+    sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
 }
 
 void sl_exchange_response_end(struct sl_exchange *x, const struct sl_headers *trailers)
 {
+    if (x->phase == SL_PHASE_TUNNEL) {
+        sl_tunnel_response_end(x);
+        return;
+    }
     if (x->first_byte_us == 0) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
     }

@@ -8,6 +8,9 @@
  * The adapters (h1_downstream, h1_upstream; HTTP/2 later) turn bytes into the calls below and the
  * ops into bytes. The exchange routes, picks, retries, keeps the clocks, and accounts.
  *
+ * When the endpoint agrees to an upgrade the exchange becomes a tunnel (tunnel.h): the calls below
+ * then carry the bytes of another protocol.
+ *
  * Body bytes travel in the form that the receiving side wants: as they are, or in chunked framing
  * when both sides speak that (request_framed, response_framed), so that a chunk goes out as it
  * came.
@@ -47,6 +50,8 @@ struct sl_downstream_ops {
                  const struct sl_response_head *head, const struct sl_header *extra,
                  size_t extra_n);
     void (*data)(struct sl_downstream *d, struct sl_slice bytes);
+
+    /* In a tunnel, here and upstream: half-close once all was sent. */
     void (*end)(struct sl_downstream *d, const struct sl_headers *trailers);
 
     /* Reading of the request body. */
@@ -82,6 +87,9 @@ struct sl_upstream_ops {
     void (*read_on)(struct sl_upstream *u);
     bool (*is_high)(struct sl_upstream *u);
 
+    /* Whether all that it was given was sent; sl_exchange_upstream_drained follows when not. */
+    bool (*is_sent)(struct sl_upstream *u);
+
     /* The exchange has what it wanted (whole), or wants no more: the endpoint must notice at
      * once. Either way u forgets the exchange. */
     void (*release)(struct sl_upstream *u, bool whole);
@@ -99,6 +107,7 @@ enum sl_exchange_phase {
     SL_PHASE_FIRST_BYTE, /* the request is (being) sent */
     SL_PHASE_BODY,       /* the first body byte has come */
     SL_PHASE_STALLED,    /* the response waits for the client */
+    SL_PHASE_TUNNEL,     /* another protocol, both ways: to the end */
 };
 
 struct sl_exchange {
@@ -126,6 +135,7 @@ struct sl_exchange {
     bool replay_whole; /* replay has all of the body so far */
     bool sent;         /* the head left on the attempt that runs, which is up's */
     bool request_ended;
+    bool response_ended; /* in a tunnel, where the request may go on */
     bool request_framed;
     bool response_framed;
     bool response_started; /* the downstream was given a head */

@@ -12,6 +12,9 @@
 /* Ends x: whole, the client has all it will get. Nothing may touch x after it. */
 void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole);
 
+/* x is in phase, for at most after_ms; 0: this phase has no limit of its own. */
+void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms);
+
 /* Copies head (and the bytes it points to) into x's arena. */
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
                           const char *base, size_t len) SL_MUST_CHECK;

@@ -79,9 +79,25 @@ void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
     }
 }
 
+void sl_h1_downstream_half_close_if_sent(struct sl_h1_downstream *c)
+{
+    if (c->w->stage.stream == &c->stream) {
+        sl_stage_flush(c->w);
+    }
+    if (c->half_close && sl_stream_unsent(&c->stream) == 0) {
+        c->half_close = false;
+        sl_stream_half_close(&c->stream);
+    }
+}
+
 static void on_hangup(struct sl_hangup *h)
 {
-    sl_h1_downstream_client_left(sl_container_of(h, struct sl_h1_downstream, hangup));
+    struct sl_h1_downstream *c = sl_container_of(h, struct sl_h1_downstream, hangup);
+
+    if (c->state == SL_H1_DOWN_TUNNEL && !sl_socket_is_broken(c->stream.fd)) {
+        return; /* its end waits behind bytes that the endpoint has not taken yet */
+    }
+    sl_h1_downstream_client_left(c);
 }
 
 void sl_h1_downstream_pause(struct sl_h1_downstream *c)
@@ -127,6 +143,7 @@ static void on_drained(struct sl_stream *s)
             sl_h1_downstream_close_gracefully(c, unread);
         }
     } else if (c->base.exchange != NULL) {
+        sl_h1_downstream_half_close_if_sent(c);
         sl_exchange_downstream_drained(c->base.exchange);
     } else if (c->state == SL_H1_DOWN_IDLE) {
         sl_h1_downstream_go_on(c);
@@ -164,6 +181,7 @@ static void on_deadline(struct sl_deadline *d)
     case SL_H1_DOWN_OPENING:
     case SL_H1_DOWN_IDLE:
     case SL_H1_DOWN_RESPONSE:
+    case SL_H1_DOWN_TUNNEL:
     case SL_H1_DOWN_FLUSHING:
     case SL_H1_DOWN_LINGERING:
         sl_h1_downstream_close(c, sl_stream_unsent(&c->stream) >

@@ -21,6 +21,7 @@ enum sl_h1_downstream_state {
     SL_H1_DOWN_HEAD,    /* a part of it */
     SL_H1_DOWN_BODY,
     SL_H1_DOWN_RESPONSE,  /* the request is whole; its response is awaited or going out */
+    SL_H1_DOWN_TUNNEL,    /* what comes is not HTTP any more */
     SL_H1_DOWN_FLUSHING,  /* the last response waits for the client; then close */
     SL_H1_DOWN_LINGERING, /* our side is closed; what still comes is dropped */
 };
@@ -31,6 +32,7 @@ enum sl_h1_out_framing {
     SL_H1_OUT_CHUNKED, /* the upstream's chunks, as they came */
     SL_H1_OUT_WRAPPED, /* chunks of our own around an upstream that ends by closing */
     SL_H1_OUT_CLOSE,
+    SL_H1_OUT_TUNNEL,
 };
 
 struct sl_h1_downstream {
@@ -40,7 +42,7 @@ struct sl_h1_downstream {
     struct sl_list link;
     struct sl_deadline deadline;
     struct sl_hangup hangup;
-    struct sl_task resume; /* pending may hold the next request */
+    struct sl_task resume; /* pending may hold the next request, or a tunnel's first bytes */
     struct sl_h1_pending pending;
     struct sl_h1_scan scan;
     struct sl_h1_body body;
@@ -49,6 +51,7 @@ struct sl_h1_downstream {
     enum sl_h1_out_framing out;
     uint8_t version_minor;
     bool keep_alive;
+    bool half_close; /* our side of a tunnel ends with what is unsent */
     char address[46];
 };
 
@@ -94,6 +97,9 @@ void sl_h1_downstream_client_left(struct sl_h1_downstream *c);
 
 /* After all was sent. unread: the client may be sending still. */
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread);
+
+/* Ends our side of a tunnel as soon as everything was sent. */
+void sl_h1_downstream_half_close_if_sent(struct sl_h1_downstream *c);
 
 /* Paused, an end is still seen. */
 void sl_h1_downstream_pause(struct sl_h1_downstream *c);

@@ -149,6 +149,14 @@ static size_t take_body(struct sl_h1_downstream *c, const char *buf, size_t len)
     return (size_t)n;
 }
 
+static size_t take_tunnel(struct sl_h1_downstream *c, const char *buf, size_t len)
+{
+    struct sl_exchange *x = c->base.exchange;
+
+    sl_exchange_request_data(x, (struct sl_slice){buf, len}, len);
+    return c->base.exchange == x ? len : 0;
+}
+
 /* Works off what it can; returns how much that was. */
 static size_t consume(struct sl_h1_downstream *c, const char *buf, size_t len)
 {
@@ -163,6 +171,8 @@ static size_t consume(struct sl_h1_downstream *c, const char *buf, size_t len)
             n = take_head(c, buf + used, len - used);
         } else if (c->state == SL_H1_DOWN_BODY) {
             n = take_body(c, buf + used, len - used);
+        } else if (c->state == SL_H1_DOWN_TUNNEL) {
+            n = take_tunnel(c, buf + used, len - used);
         }
         if (n == 0) {
             break;
@@ -231,6 +241,11 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
     if (n == SL_AGAIN) {
         return;
     }
+    if (n == SL_ECLOSED && c->state == SL_H1_DOWN_TUNNEL && c->pending.len == 0) {
+        sl_stream_read_off(s); /* for good: it would be readable for ever */
+        sl_exchange_request_end(c->base.exchange, NULL);
+        return;
+    }
     if (n < 0) {
         sl_h1_downstream_client_left(c);
         return;
@@ -247,7 +262,7 @@ void sl_h1_downstream_on_resume(struct sl_task *t)
 {
     struct sl_h1_downstream *c = sl_container_of(t, struct sl_h1_downstream, resume);
 
-    if (c->state == SL_H1_DOWN_IDLE && c->pending.len > 0) {
+    if ((c->state == SL_H1_DOWN_IDLE || c->state == SL_H1_DOWN_TUNNEL) && c->pending.len > 0) {
         sl_h1_downstream_resume(c);
         work(c, c->pending.buf, c->pending.len);
     }

@@ -38,7 +38,20 @@ static enum sl_h1_out_framing out_framing_for(const struct sl_h1_downstream *c,
     case SL_FRAMING_NONE:
         break;
     }
+    if (h->status == 101) {
+        return SL_H1_OUT_TUNNEL;
+    }
     return SL_H1_OUT_NONE;
+}
+
+/* What the client said before it was told waits in pending. It is passed on when this turn ends,
+ * for the exchange does not know yet. */
+static void begin_tunnel(struct sl_h1_downstream *c)
+{
+    c->state = SL_H1_DOWN_TUNNEL;
+    if (c->pending.len > 0) {
+        sl_task_post(c->w->loop, &c->resume);
+    }
 }
 
 static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl_response_head *h,
@@ -60,10 +73,13 @@ static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl
     } else if (c->version_minor == 0 && o.framing.kind == SL_FRAMING_CHUNKED) {
         o.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
     }
-    if (c->out == SL_H1_OUT_CLOSE || sl_h1_downstream_is_leaving(c)) {
+    if (c->out == SL_H1_OUT_CLOSE || c->out == SL_H1_OUT_TUNNEL || sl_h1_downstream_is_leaving(c)) {
         c->keep_alive = false;
     }
-    if (!c->keep_alive) {
+    if (c->out == SL_H1_OUT_TUNNEL) {
+        o.connection = SL_H1_CONN_UPGRADE;
+        begin_tunnel(c);
+    } else if (!c->keep_alive) {
         o.connection = SL_H1_CONN_CLOSE;
     } else if (c->version_minor == 0) {
         o.connection = SL_H1_CONN_KEEP_ALIVE;
@@ -102,6 +118,9 @@ static void end(struct sl_downstream *d, const struct sl_headers *trailers)
         ssize_t len = sl_h1_write_last_chunk(buf, room, trailers);
         SL_ASSERT(len > 0, "trailers do not fit into %zu bytes", room);
         sl_stage_commit(c->w, (size_t)len);
+    } else if (c->out == SL_H1_OUT_TUNNEL) {
+        c->half_close = true;
+        sl_h1_downstream_half_close_if_sent(c);
     }
 }
 
@@ -111,6 +130,8 @@ static void read_off(struct sl_downstream *d)
 
     if (c->state == SL_H1_DOWN_BODY) {
         sl_deadline_clear(&c->deadline); /* it is us who stand still */
+        sl_h1_downstream_pause(c);
+    } else if (c->state == SL_H1_DOWN_TUNNEL) {
         sl_h1_downstream_pause(c);
     }
 }
@@ -122,6 +143,8 @@ static void read_on(struct sl_downstream *d)
     if (c->state == SL_H1_DOWN_BODY && !c->stream.reading) {
         sl_h1_downstream_set_deadline(c, SL_H1_BODY_STALL_MS);
         sl_h1_downstream_resume(c);
+    } else if (c->state == SL_H1_DOWN_TUNNEL && !c->stream.reading && c->pending.len == 0) {
+        sl_h1_downstream_resume(c); /* otherwise on_resume does */
     }
 }
 

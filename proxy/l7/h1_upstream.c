@@ -4,6 +4,7 @@
 #include <sluiced/log.h>
 
 #include "h1_connection.h"
+#include "tunnel.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/io/socket.h"
@@ -20,6 +21,7 @@ enum state {
     HEAD, /* of the response, also while the request is being sent */
     BODY,
     ENDED, /* the response is whole */
+    TUNNEL,
 };
 
 struct conn {
@@ -37,6 +39,7 @@ struct conn {
     int open_code; /* how opening ended before attach returned */
     bool attaching;
     bool keep_alive; /* the response allows another one */
+    bool half_close; /* our side of a tunnel ends with what is unsent */
     bool broken;     /* sending failed: what was received is still read */
     uint32_t requests_n;
     uint32_t interim_n;
@@ -160,6 +163,7 @@ static void head(struct sl_upstream *u, struct sl_exchange *x, const struct sl_h
         .extra_n = extra_n,
         .drop_ids = drop_ids,
         .framing = x->request.framing,
+        .connection = x->request.upgrade.len > 0 ? SL_H1_CONN_UPGRADE : SL_H1_CONN_DEFAULT,
     };
     size_t room;
 
@@ -177,12 +181,33 @@ static void data(struct sl_upstream *u, struct sl_slice bytes)
     sl_stage_send(c->w, &c->stream, bytes);
 }
 
+static bool is_sent(struct sl_upstream *u)
+{
+    struct conn *c = of(u);
+
+    if (c->w->stage.stream == &c->stream) {
+        sl_stage_flush(c->w);
+    }
+    return sl_stream_unsent(&c->stream) == 0;
+}
+
+static void half_close_if_sent(struct conn *c)
+{
+    if (c->half_close && is_sent(&c->base)) {
+        c->half_close = false;
+        sl_stream_half_close(&c->stream);
+    }
+}
+
 static void end(struct sl_upstream *u, const struct sl_headers *trailers)
 {
     struct conn *c = of(u);
     size_t room;
 
-    if (u->exchange->request_framed) {
+    if (c->state == TUNNEL) {
+        c->half_close = true;
+        half_close_if_sent(c);
+    } else if (u->exchange->request_framed) {
         char *buf = sl_stage_room(c->w, &c->stream, SL_H1_TRAILERS_MAX_BYTES * 2, &room);
         ssize_t len = sl_h1_write_last_chunk(buf, room, trailers);
         SL_ASSERT(len > 0, "trailers do not fit into %zu bytes", room);
@@ -218,6 +243,9 @@ static void release(struct sl_upstream *u, bool whole)
     struct conn *c = of(u);
 
     u->exchange = NULL;
+    if (!whole && c->state == TUNNEL) { /* what is cut must not look like an orderly end */
+        sl_socket_reset_on_close(c->stream.fd);
+    }
     if (!whole || !reusable(c)) {
         close_conn(c);
         return;
@@ -236,6 +264,7 @@ static const struct sl_upstream_ops upstream_ops = {
     .read_off = read_off,
     .read_on = read_on,
     .is_high = is_high,
+    .is_sent = is_sent,
     .release = release,
 };
 
@@ -310,7 +339,10 @@ static bool hold(struct conn *c, const struct sl_response_head *h, size_t more_n
 static size_t take_head(struct conn *c, const char *buf, size_t len)
 {
     struct sl_exchange *x = c->base.exchange;
-    struct sl_h1_asked asked = {.method = x->request.method};
+    struct sl_h1_asked asked = {
+        .method = x->request.method,
+        .upgrade = x->request.upgrade.len > 0,
+    };
     struct sl_response_head h;
 
     sl_response_head_init(&h, c->w->fields, SL_H1_FIELDS_MAX_N);
@@ -318,7 +350,11 @@ static size_t take_head(struct conn *c, const char *buf, size_t len)
     if (n == SL_AGAIN) {
         return 0;
     }
-    bool interim = n > 0 && h.status < 200;
+    if (n > 0 && h.status == 101 && !sl_tunnel_offers(x, h.upgrade)) {
+        c->scan.fault = SL_H1_FAULT_UPGRADE_UNASKED;
+        n = SL_EPROTO;
+    }
+    bool interim = n > 0 && h.status < 200 && h.status != 101;
     if (n < 0 || (interim && ++c->interim_n > SL_UPSTREAM_INTERIM_MAX_N)) {
         sl_log(SL_LOG_WARN, "upstream_protocol", {"pod", SL_LOG_STR(c->endpoint->pod_name)},
                {"address", SL_LOG_STR(c->endpoint->address.host)},
@@ -334,23 +370,39 @@ static size_t take_head(struct conn *c, const char *buf, size_t len)
     c->scan = (struct sl_h1_scan){0};
     if (!interim) {
         c->keep_alive = h.keep_alive;
-        c->state = BODY;
+        c->state = h.status == 101 ? TUNNEL : BODY;
         sl_h1_body_init(&c->body, &h.framing);
     }
     sl_exchange_response_head(x, &h);
-    if (c->base.exchange == x && !interim && sl_h1_body_ended(&c->body)) {
+    if (c->base.exchange == x && c->state == BODY && sl_h1_body_ended(&c->body)) {
         response_ended(c, len - (size_t)n);
     }
     return (size_t)n;
+}
+
+/* Bytes worked off: all, or 0 when the connection is another's business by now. */
+static size_t take(struct conn *c, const char *buf, size_t len)
+{
+    struct sl_exchange *x = c->base.exchange;
+
+    if (c->state == HEAD) {
+        return take_head(c, buf, len);
+    }
+    if (c->state == BODY) {
+        return take_body(c, buf, len);
+    }
+    sl_exchange_response_data(x, (struct sl_slice){buf, len}, len);
+    return c->base.exchange == x ? len : 0;
 }
 
 static void work(struct conn *c, const char *buf, size_t len)
 {
     size_t used = 0;
 
-    while (used < len && c->base.exchange != NULL && (c->state == HEAD || c->state == BODY)) {
-        size_t n = c->state == HEAD ? take_head(c, buf + used, len - used)
-                                    : take_body(c, buf + used, len - used);
+    while (used < len && c->base.exchange != NULL &&
+           (c->state == HEAD || c->state == BODY || c->state == TUNNEL))
+    {
+        size_t n = take(c, buf + used, len - used);
         if (n == 0) {
             break;
         }
@@ -375,6 +427,9 @@ static void on_end(struct conn *c, int code)
     } else if (c->state == BODY && c->body.kind == SL_FRAMING_UNTIL_CLOSE && code == SL_ECLOSED) {
         c->keep_alive = false;
         response_ended(c, 0);
+    } else if (c->state == TUNNEL && code == SL_ECLOSED && !c->broken) {
+        sl_stream_read_off(&c->stream); /* for good: it would be readable for ever */
+        sl_exchange_response_end(c->base.exchange, NULL);
     } else {
         fail(c, SL_REASON_UPSTREAM_RESET);
     }
@@ -455,6 +510,7 @@ static void on_drained(struct sl_stream *s)
     struct conn *c = of_stream(s);
 
     if (c->base.exchange != NULL) {
+        half_close_if_sent(c);
         sl_exchange_upstream_drained(c->base.exchange);
     }
 }
@@ -467,7 +523,10 @@ static void on_broken(struct sl_stream *s, int code)
 
     c->broken = true;
     on_readable(s);
-    if (c->stream.fd >= 0 && (c->state == HEAD || c->state == OPENING)) {
+    /* A tunnel that was reset ends by itself, behind what was received. */
+    bool hopeless =
+        c->state == HEAD || c->state == OPENING || (c->state == TUNNEL && code != SL_ERESET);
+    if (c->stream.fd >= 0 && hopeless) {
         fail(c, code == SL_ENOMEM ? SL_REASON_OVERLOAD : SL_REASON_UPSTREAM_RESET);
     }
     sl_stage_flush(w);
@@ -536,7 +595,8 @@ static struct conn *connect_new(struct sl_l7 *w, const struct sl_view_pool *pool
 int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, struct sl_endpoint *ep,
                           struct sl_exchange *x)
 {
-    struct conn *c = take_idle(w, pool, ep);
+    /* A kept connection may be ending unseen, and an upgrade is not sent twice. */
+    struct conn *c = x->request.upgrade.len == 0 ? take_idle(w, pool, ep) : NULL;
 
     x->reused = c != NULL;
     if (c != NULL) {

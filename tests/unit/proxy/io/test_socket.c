@@ -238,6 +238,7 @@ static void a_quiet_connection_is_told_from_one_with_bytes_or_an_end(void **stat
     assert_true(sl_socket_is_quiet(fds[0]));
     shut(fds[1]);
     assert_false(sl_socket_is_quiet(fds[0]));
+    assert_false(sl_socket_is_broken(fds[0])); /* it ended in order */
     shut(fds[0]);
 }
 
@@ -254,9 +255,11 @@ static void a_reset_reaches_the_other_side(void **state)
     int c = connect_to(&bound);
     wait_for(l, POLLIN);
     assert_int_equal(sl_socket_accept(l, &accepted, &from), SL_OK);
+    assert_false(sl_socket_is_broken(c));
     sl_socket_reset_on_close(accepted);
     shut(accepted);
     wait_for(c, POLLIN);
+    assert_true(sl_socket_is_broken(c));
     assert_int_equal(recv(c, &byte, 1, 0), -1); /* 0 would be an orderly end */
     shut(c);
     shut(l);
