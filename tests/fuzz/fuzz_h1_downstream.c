@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A downstream connection from its first byte to its end, through the exchange to an upstream that
+ * reads as strictly as we do: whatever a client sends, the upstream sees whole requests or the
+ * beginning of one, and the answers come back in their order. The first byte chooses the upstream's
+ * ways and the client's end, the second the size of the pieces.
+ */
+#include "l7_fixture.h"
+
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+    INPUT_MAX_BYTES = 98304,
+    PIECES_MAX_N = 512,
+    ANSWER_LARGE_BYTES = 16000,
+};
+
+enum manner {
+    LENGTH,
+    CHUNKED,
+    UNTIL_CLOSE,
+    EARLY,      /* before the body was read */
+    CUT,        /* no answer at all */
+    BUSY,       /* 503 with Retry-After */
+    CONTINUED,  /* 100, then 204 */
+    LARGE_HALF, /* promises more than it gives */
+    MANNERS_N,
+};
+
+/* How far an upstream connection was understood. */
+struct reader {
+    size_t at;
+    struct sl_h1_scan scan;
+    struct sl_h1_body body;
+    bool in_body;
+    bool tunnel; /* says everything again */
+};
+
+static struct reader readers[L7_UPSTREAMS_MAX_N];
+static enum manner manner;
+static unsigned heads_n;
+static unsigned answers_n;
+static enum sl_method asked[L7_UPSTREAMS_MAX_N * 1024];
+
+static void answer(struct l7_ear *e, const char *head)
+{
+    static char large[ANSWER_LARGE_BYTES];
+    char text[512];
+
+    int len = snprintf(text, sizeof(text), "%s", head);
+    l7_check(len > 0 && (size_t)len < sizeof(text));
+    l7_say(e, text, (size_t)len);
+    if (manner == LARGE_HALF) {
+        l7_say(e, large, sizeof(large));
+    }
+    if (manner == UNTIL_CLOSE || manner == LARGE_HALF) {
+        l7_hang_up(e);
+    }
+}
+
+static void on_request_head(struct l7_ear *e, enum sl_method method)
+{
+    if (heads_n < SL_ARRAY_LEN(asked)) {
+        asked[heads_n] = method;
+    }
+    heads_n++;
+    if (manner == EARLY) {
+        answer(e, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    } else if (manner == CONTINUED) {
+        answer(e, "HTTP/1.1 100 Continue\r\n\r\n");
+    }
+}
+
+static void on_request_end(struct l7_ear *e)
+{
+    static const char *const texts[MANNERS_N] = {
+        [CHUNKED] =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            "2;x=y\r\nok\r\n0\r\nX-T: v\r\n\r\n",
+        [UNTIL_CLOSE] = "HTTP/1.1 200 OK\r\n\r\nok",
+        [BUSY] = "HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        [CONTINUED] = "HTTP/1.1 204 No Content\r\n\r\n",
+        [LARGE_HALF] = "HTTP/1.1 200 OK\r\nContent-Length: 32000\r\n\r\n",
+    };
+    char text[128];
+
+    answers_n++;
+    if (manner == LENGTH) {
+        bool bodiless = asked[(answers_n - 1) % SL_ARRAY_LEN(asked)] == SL_METHOD_HEAD;
+        (void)snprintf(text, sizeof(text),
+                       "HTTP/1.1 200 OK\r\nX-N: %u\r\nContent-Length: 2\r\n\r\n%s", answers_n,
+                       bodiless ? "" : "ok");
+        answer(e, text);
+    } else if (manner == CUT) {
+        l7_hang_up(e);
+    } else if (texts[manner] != NULL) {
+        answer(e, texts[manner]);
+    }
+}
+
+/* What a proxy writes is never doubtful. */
+static size_t read_head(struct reader *r, struct l7_ear *e)
+{
+    static struct sl_header items[SL_H1_FIELDS_MAX_N];
+    static char path_buf[SL_H1_LINE_MAX_BYTES];
+    struct sl_h1_policy policy = {.keep_underscores = true};
+    struct sl_request_head head;
+
+    sl_request_head_init(&head, items, SL_H1_FIELDS_MAX_N, path_buf, sizeof(path_buf));
+    ssize_t n = sl_h1_parse_request(&r->scan, e->text + r->at, e->len - r->at, &policy, &head);
+    if (n == SL_AGAIN) {
+        return 0;
+    }
+    if (n == SL_EPROTO) {
+        /* We add four fields to a head that may be at its limits. HTTP/1.0 may come without Host,
+         * which goes out empty (RFC 9112 3.2). */
+        l7_check(r->scan.fault == SL_H1_FAULT_TOO_MANY_FIELDS ||
+                 r->scan.fault == SL_H1_FAULT_HEAD_TOO_LARGE ||
+                 (r->scan.fault == SL_H1_FAULT_HOST &&
+                  memmem(e->text + r->at, e->len - r->at, "\r\nHost: \r\n", 10) != NULL));
+        l7_hang_up(e);
+        return 0;
+    }
+    r->scan = (struct sl_h1_scan){0};
+    if (manner == CHUNKED && sl_slice_eq(head.upgrade, SL_SLICE("websocket"))) {
+        r->tunnel = true;
+        heads_n++;
+        answer(e, "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+        return (size_t)n;
+    }
+    sl_h1_body_init(&r->body, &head.framing);
+    r->in_body = true;
+    on_request_head(e, head.method);
+    return (size_t)n;
+}
+
+static bool take(void *arg, struct sl_slice wire, uint64_t body_bytes)
+{
+    (void)arg;
+    (void)wire;
+    (void)body_bytes;
+    return true;
+}
+
+static bool on_upstream(struct l7_fixture *f, size_t i)
+{
+    struct l7_ear *e = &f->ups[i];
+    struct reader *r = &readers[i];
+
+    while (e->fd >= 0) {
+        size_t n = 0;
+        if (r->tunnel) {
+            n = e->len - r->at;
+            l7_say(e, e->text + r->at, n);
+        } else if (!r->in_body && r->at < e->len) {
+            n = read_head(r, e);
+        } else if (r->in_body && r->at < e->len && !sl_h1_body_ended(&r->body)) {
+            ssize_t got =
+                sl_h1_body_feed(&r->body, e->text + r->at, e->len - r->at, false, take, NULL);
+            l7_check(got > 0);
+            n = (size_t)got;
+        }
+        r->at += n;
+        bool ended = r->in_body && sl_h1_body_ended(&r->body);
+        if (ended) {
+            sl_h1_body_fini(&r->body);
+            r->in_body = false;
+            on_request_end(e);
+        } else if (n == 0) {
+            break;
+        }
+    }
+    if (e->ended) {
+        l7_hang_up(e);
+    }
+    return true;
+}
+
+/* In the manner LENGTH the client can tell which answer belongs where. */
+static void check_answers(const struct l7_ear *e)
+{
+    static struct sl_header items[SL_H1_FIELDS_MAX_N];
+    unsigned n = 0;
+    size_t at = 0;
+
+    while (at < e->len) {
+        struct sl_h1_scan scan = {0};
+        struct sl_h1_asked as = {.method = SL_METHOD_GET};
+        struct sl_response_head head;
+        unsigned expected = 0;
+        sl_response_head_init(&head, items, SL_H1_FIELDS_MAX_N);
+        ssize_t len = sl_h1_parse_response(&scan, e->text + at, e->len - at, &as, &head);
+        if (len == SL_AGAIN) {
+            return; /* the client left before */
+        }
+        l7_check(len > 0 && head.framing.kind == SL_FRAMING_LENGTH);
+        for (uint32_t i = 0; i < head.headers.n; i++) {
+            if (sl_slice_ieq(head.headers.items[i].name, SL_SLICE("x-n"))) {
+                expected = (unsigned)strtoul(head.headers.items[i].value.ptr, NULL, 10);
+            }
+        }
+        at += (size_t)len;
+        if (expected == 0) {
+            l7_check(head.status >= 400); /* ours */
+            at += (size_t)head.framing.length_bytes;
+            continue;
+        }
+        l7_check(head.status == 200 && expected == ++n && n <= answers_n);
+        if (asked[n - 1] != SL_METHOD_HEAD) {
+            l7_check(e->len - at < 2 || memcmp(e->text + at, "ok", 2) == 0);
+            at += 2;
+        }
+    }
+}
+
+static void end_client(struct l7_fixture *f, unsigned how)
+{
+    if (how == 0) {
+        (void)shutdown(f->client.fd, SHUT_WR);
+    } else if (how == 1) {
+        l7_hang_up(&f->client);
+    } else if (how == 2) { /* heads and bodies that stop: their time runs out */
+        l7_pass_all(f);
+    }
+    l7_until_quiet(f);
+    if (how < 3) {
+        l7_check(atomic_load(&f->w->open_n) == 0);
+        l7_check(l7_in_flight(f) == 0);
+        l7_check(f->view_cell.published.pins_n == 0);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct l7_fixture f;
+
+    if (size < 2 || size > INPUT_MAX_BYTES) {
+        return 0;
+    }
+    manner = (enum manner)(data[0] % MANNERS_N);
+    heads_n = answers_n = 0;
+    memset(readers, 0, sizeof(readers));
+    l7_begin(&f, on_upstream);
+    size_t len = size - 2;
+    size_t step = data[1] == 0 ? len + 1 : len / PIECES_MAX_N + data[1];
+    for (size_t at = 0; at < len; at += step) {
+        l7_say(&f.client, data + 2 + at, len - at < step ? len - at : step);
+        l7_until_quiet(&f);
+    }
+    end_client(&f, data[0] / MANNERS_N % 4);
+    l7_check(answers_n <= heads_n);
+    l7_check(heads_n <= sl_endpoint_stat(f.pool->endpoints.items[0], SL_ENDPOINT_REQUESTS));
+    if (manner == LENGTH) {
+        check_answers(&f.client);
+    }
+    for (size_t i = 0; i < f.ups_n; i++) {
+        sl_h1_body_fini(&readers[i].body);
+    }
+    l7_end(&f);
+    return 0;
+}
