@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Where to listen or connect: "127.0.0.1:8080", "[::1]:0", "unix:/run/sluiced.sock". */
 struct sl_address {
@@ -184,6 +185,11 @@ int sl_config_parse(const char *text, size_t len, const char *name, const struct
 
 const struct sl_config *sl_config_ref(const struct sl_config *c);
 void sl_config_unref(const struct sl_config **c); /* NULLs *c */
+
+static inline bool sl_address_same(const struct sl_address *a, const struct sl_address *b)
+{
+    return a->is_unix == b->is_unix && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
 
 /* "127.0.0.1:8080", "[::1]:0" or "unix:/path", as one would write it. */
 void sl_address_format(const struct sl_address *a, char *buf, size_t size_bytes);

@@ -407,11 +407,6 @@ static enum endpoint_state state_of(const struct sl_endpoint_info *e)
     return e->draining ? STATE_DRAINING : STATE_READY;
 }
 
-static bool same_address(const struct sl_address *a, const struct sl_address *b)
-{
-    return a->port == b->port && a->is_unix == b->is_unix && strcmp(a->host, b->host) == 0;
-}
-
 /* The row that counts e: two pods of one pool may have one address for a while (they are
  * neighbours then), and a sample may not come twice. */
 static struct endpoint_row *row_for(struct exposition *x, const char *pool,
@@ -420,7 +415,7 @@ static struct endpoint_row *row_for(struct exposition *x, const char *pool,
     struct endpoint_row *last = x->rows_n > 0 ? &x->rows[x->rows_n - 1] : NULL;
 
     if (last != NULL && !x->has_other && last->pool == pool &&
-        same_address(&last->address, &e->address))
+        sl_address_same(&last->address, &e->address))
     {
         return last;
     }

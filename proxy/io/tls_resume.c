@@ -188,9 +188,7 @@ static struct resumable *find(struct sl_tls_context *c, const struct sl_address 
 {
     for (struct sl_list *l = c->resumable.next; l != &c->resumable; l = l->next) {
         struct resumable *r = sl_container_of(l, struct resumable, link);
-        if (r->address.port == a->port && r->address.is_unix == a->is_unix &&
-            strcmp(r->address.host, a->host) == 0)
-        {
+        if (sl_address_same(&r->address, a)) {
             return r;
         }
     }

@@ -154,21 +154,11 @@ static void stop(struct sl_listener_cell *cell)
     cell->fd = -1;
 }
 
-static bool names(const struct sl_view *view, const struct sl_listener *l)
-{
-    for (size_t i = 0; i < view->listeners_n; i++) {
-        if (view->listeners[i].handle == l) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const struct sl_view *view)
 {
     for (size_t i = 0; old != NULL && i < old->listeners_n; i++) {
         struct sl_listener *l = old->listeners[i].handle;
-        if (!names(view, l)) {
+        if (!sl_view_names(view, l)) {
             stop(&l->cells[w->idx]); /* whom it still lets in is served by the old view */
             l->cells[w->idx].current = NULL;
             sl_h1_downstream_close_idle_of(w, l);

@@ -22,9 +22,7 @@ void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset)
     if (!sl_h1_downstream_is_open(c)) {
         return;
     }
-    if (w->stage.stream == &c->stream) {
-        sl_stage_flush(w);
-    }
+    sl_stage_flush_of(w, &c->stream);
     sl_hangup_unwatch(w->loop, &c->hangup);
     sl_deadline_remove(sl_loop_wheel(w->loop), &c->deadline);
     sl_task_cancel(&c->resume);
@@ -64,12 +62,10 @@ static void linger(struct sl_h1_downstream *c)
 
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
 {
-    if (c->w->stage.stream == &c->stream) {
-        sl_stage_flush(c->w);
-    }
+    sl_stage_flush_of(c->w, &c->stream);
     if (sl_stream_unsent(&c->stream) > 0) {
         c->state = SL_H1_DOWN_FLUSHING;
-        c->keep_alive = unread; /* borrowed: whether to linger afterwards */
+        c->unread = unread;
         sl_stream_read_off(&c->stream);
         sl_h1_downstream_set_deadline(c, FLUSH_MS);
     } else if (unread) {
@@ -81,9 +77,7 @@ void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
 
 void sl_h1_downstream_half_close_if_sent(struct sl_h1_downstream *c)
 {
-    if (c->w->stage.stream == &c->stream) {
-        sl_stage_flush(c->w);
-    }
+    sl_stage_flush_of(c->w, &c->stream);
     if (c->half_close && sl_stream_unsent(&c->stream) == 0) {
         c->half_close = false;
         sl_stream_half_close(&c->stream);
@@ -139,8 +133,7 @@ static void on_drained(struct sl_stream *s)
 
     if (c->state == SL_H1_DOWN_FLUSHING) {
         if (sl_stream_unsent(s) == 0) {
-            bool unread = c->keep_alive;
-            sl_h1_downstream_close_gracefully(c, unread);
+            sl_h1_downstream_close_gracefully(c, c->unread);
         }
     } else if (c->base.exchange != NULL) {
         sl_h1_downstream_half_close_if_sent(c);
@@ -184,8 +177,8 @@ static void on_deadline(struct sl_deadline *d)
     case SL_H1_DOWN_TUNNEL:
     case SL_H1_DOWN_FLUSHING:
     case SL_H1_DOWN_LINGERING:
-        sl_h1_downstream_close(c, sl_stream_unsent(&c->stream) >
-                                      0); /* what is cut must not look whole */
+        /* What is cut must not look whole. */
+        sl_h1_downstream_close(c, sl_stream_unsent(&c->stream) > 0);
         break;
     }
 }
@@ -226,8 +219,8 @@ void sl_h1_downstream_open(struct sl_l7 *w, struct sl_listener *listener, int fd
     sl_stream_open(&c->stream, w->loop, &w->chunks, fd, false,
                    tls != NULL ? &sl_transport_tls : &sl_transport_plain, tls, &stream_ops);
     if (c->state == SL_H1_DOWN_IDLE && sl_h1_downstream_is_open(c)) {
-        sl_h1_downstream_on_readable(
-            &c->stream); /* TCP_DEFER_ACCEPT: the request is here already */
+        /* TCP_DEFER_ACCEPT: the request is here already. */
+        sl_h1_downstream_on_readable(&c->stream);
     }
 }
 

@@ -51,6 +51,7 @@ struct sl_h1_downstream {
     enum sl_h1_out_framing out;
     uint8_t version_minor;
     bool keep_alive;
+    bool unread;     /* while flushing: the client may be sending still */
     bool half_close; /* our side of a tunnel ends with what is unsent */
     char address[46];
 };

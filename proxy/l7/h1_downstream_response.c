@@ -161,8 +161,8 @@ static void done(struct sl_downstream *d, bool whole)
         return;
     }
     if (!whole) {
-        sl_h1_downstream_close(c,
-                               true); /* with RST: a cut response must not look like a short one */
+        /* With RST: a cut response must not look like a short one. */
+        sl_h1_downstream_close(c, true);
         return;
     }
     bool unread = c->state == SL_H1_DOWN_BODY || c->pending.len > 0;

@@ -92,9 +92,7 @@ static void close_conn(struct conn *c)
     if (c->state == IDLE) {
         unlink_idle(c);
     }
-    if (w->stage.stream == &c->stream) {
-        sl_stage_flush(w);
-    }
+    sl_stage_flush_of(w, &c->stream);
     sl_deadline_remove(sl_loop_wheel(w->loop), &c->deadline);
     sl_stream_close(&c->stream);
     sl_h1_body_fini(&c->body);
@@ -185,9 +183,7 @@ static bool is_sent(struct sl_upstream *u)
 {
     struct conn *c = of(u);
 
-    if (c->w->stage.stream == &c->stream) {
-        sl_stage_flush(c->w);
-    }
+    sl_stage_flush_of(c->w, &c->stream);
     return sl_stream_unsent(&c->stream) == 0;
 }
 

@@ -99,4 +99,12 @@ void sl_stage_commit(struct sl_l7 *w, size_t len);
 void sl_stage_send(struct sl_l7 *w, struct sl_stream *s, struct sl_slice bytes);
 void sl_stage_flush(struct sl_l7 *w);
 
+/* Only if s is the one that something is staged for. */
+static inline void sl_stage_flush_of(struct sl_l7 *w, const struct sl_stream *s)
+{
+    if (w->stage.stream == s) {
+        sl_stage_flush(w);
+    }
+}
+
 #endif

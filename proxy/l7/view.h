@@ -20,6 +20,7 @@
 #include "proxy/rollout/split.h"
 #include "proxy/upstream/pool.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -83,5 +84,16 @@ struct sl_view {
     struct sl_view_cell *cells; /* one a worker */
     struct sl_view_tls **tls;   /* one a worker */
 };
+
+/* Whether view has a listener of that handle. O(listeners). */
+static inline bool sl_view_names(const struct sl_view *view, const struct sl_listener *l)
+{
+    for (size_t i = 0; i < view->listeners_n; i++) {
+        if (view->listeners[i].handle == l) {
+            return true;
+        }
+    }
+    return false;
+}
 
 #endif

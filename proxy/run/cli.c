@@ -36,18 +36,11 @@ struct target {
 static int load(const char *file, const struct sl_config **out)
 {
     struct sl_config_errors errors = {0};
-    char line[800];
 
     if (sl_config_load(file, out, &errors) == SL_OK) {
         return 0;
     }
-    for (size_t i = 0; i < errors.n; i++) {
-        sl_error_format(&errors.items[i], line, sizeof(line));
-        (void)fprintf(stderr, "%s\n", line);
-    }
-    if (errors.dropped_n > 0) {
-        (void)fprintf(stderr, "and %zu more\n", errors.dropped_n);
-    }
+    sl_print_config_errors(&errors);
     return EXIT_USAGE;
 }
 

@@ -85,7 +85,6 @@ static int init(struct sl_process *p, struct sl_error *err)
     sl_list_init(&p->pools);
     p->access_fd = -1;
     p->started_unix_ms = sl_time_unix_ms();
-    p->started_ms = sl_time_now_ms();
     sl_chunk_pool_init(&p->chunks, ADMIN_CHUNKS_BYTES, 16);
     int rc = sl_loop_new(&p->loop);
     if (rc == SL_OK) {
@@ -136,7 +135,7 @@ static int start(struct sl_process *p, const struct sl_config *config, struct sl
     return rc;
 }
 
-static void print_errors(const struct sl_config_errors *errors)
+void sl_print_config_errors(const struct sl_config_errors *errors)
 {
     char line[800];
 
@@ -223,7 +222,7 @@ int sl_process_run(const char *config_file)
     if (init(p, &err) != SL_OK) {
         code = EXIT_FAILED;
     } else if (sl_config_load(config_file, &config, &errors) != SL_OK) {
-        print_errors(&errors);
+        sl_print_config_errors(&errors);
         code = EXIT_CONFIG;
     } else {
         sl_log_configure(config->log.level, config->log.format);

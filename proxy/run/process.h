@@ -116,7 +116,6 @@ struct sl_process {
     int access_fd;
 
     uint64_t started_unix_ms;
-    uint64_t started_ms;
     uint64_t applied_unix_ms;
     uint64_t reloads_n;
     uint64_t reload_failures_n;
@@ -136,6 +135,9 @@ struct sl_process {
 
 /* process.c. Runs until drained; returns the exit code. */
 int sl_process_run(const char *config_file);
+
+/* To stderr, a line each, for who has no log yet. */
+void sl_print_config_errors(const struct sl_config_errors *errors);
 
 /* worker.c */
 int sl_workers_start(struct sl_process *p, uint32_t workers_n) SL_MUST_CHECK;

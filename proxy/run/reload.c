@@ -154,11 +154,6 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     }
 }
 
-static bool same_address(const struct sl_address *a, const struct sl_address *b)
-{
-    return a->is_unix == b->is_unix && a->port == b->port && strcmp(a->host, b->host) == 0;
-}
-
 static void say_restart(const char *key)
 {
     sl_log(SL_LOG_WARN, "needs_restart", {"key", SL_LOG_STR(key)});
@@ -175,8 +170,8 @@ static void note_fixed(const struct sl_process *p, const struct sl_config *next)
     }
     if (next->admin.enabled != first->admin.enabled ||
         next->admin.probes_enabled != first->admin.probes_enabled ||
-        !same_address(&next->admin.listen, &first->admin.listen) ||
-        !same_address(&next->admin.probes, &first->admin.probes))
+        !sl_address_same(&next->admin.listen, &first->admin.listen) ||
+        !sl_address_same(&next->admin.probes, &first->admin.probes))
     {
         say_restart("admin");
     }

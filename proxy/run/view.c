@@ -122,8 +122,7 @@ static struct sl_listener *find_listener(struct sl_process *p, const struct sl_l
 {
     for (struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
         /* One that no view names has closed its sockets, or is about to. */
-        if (l->views_n > 0 && strcmp(l->name, c->name) == 0 && l->bind.port == c->bind.port &&
-            l->bind.is_unix == c->bind.is_unix && strcmp(l->bind.host, c->bind.host) == 0)
+        if (l->views_n > 0 && strcmp(l->name, c->name) == 0 && sl_address_same(&l->bind, &c->bind))
         {
             return l;
         }
@@ -141,15 +140,9 @@ static int open_listener(struct sl_process *p, const struct sl_listener_config *
     struct sl_series *series;
     struct sl_listener *l = find_listener(p, conf);
 
-    if (l != NULL && !l->taken) {
+    if (l != NULL && (!l->taken || (p->view != NULL && sl_view_names(p->view, l)))) {
         *out = l;
         return SL_OK;
-    }
-    for (size_t i = 0; l != NULL && p->view != NULL && i < p->view->listeners_n; i++) {
-        if (p->view->listeners[i].handle == l) {
-            *out = l;
-            return SL_OK;
-        }
     }
     if (sl_series_get(p->registry, SL_SCOPE_LISTENER, labels, &series) != SL_OK) {
         return no_memory(err);
@@ -341,20 +334,10 @@ void sl_listeners_taken(const struct sl_view *view)
     }
 }
 
-static bool names(const struct sl_view *view, const struct sl_listener *l)
-{
-    for (size_t i = 0; i < view->listeners_n; i++) {
-        if (view->listeners[i].handle == l) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void sl_listeners_retire(struct sl_process *p)
 {
     for (struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
-        if (!names(p->view, l)) {
+        if (!sl_view_names(p->view, l)) {
             sl_listener_retire(l);
         }
     }
