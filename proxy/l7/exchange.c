@@ -9,8 +9,8 @@
 #include "exchange.h"
 
 #include "access_log.h"
+#include "attempt.h"
 #include "exchange_internal.h"
-#include "h1_upstream.h"
 #include "route.h"
 #include "tunnel.h"
 
@@ -24,7 +24,6 @@
 #define FREE_EXCHANGES_KEPT_N 256
 #define STALL_MS 60000ULL /* a client that takes nothing for that long has left in all but name */
 #define AUTHORITY_MAX_BYTES 1024 /* no name is longer; it goes out twice: X-Forwarded-Host */
-#define BACKOFF_MAX_MS 25        /* full jitter, before the one retry of what was sent */
 
 static uint64_t now_ms(const struct sl_exchange *x)
 {
@@ -48,54 +47,6 @@ void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint
         sl_deadline_clear(&x->deadline);
     } else {
         sl_deadline_set(sl_loop_wheel(x->w->loop), &x->deadline, due_ms);
-    }
-}
-
-/* How an attempt ended, for the pool. */
-enum verdict {
-    ANSWERED,  /* the status speaks */
-    ABANDONED, /* not the endpoint's doing */
-    FAILED,
-    REFUSED,
-};
-
-/* The attempt is over: the pool learns how it went. */
-static void end_attempt(struct sl_exchange *x, enum verdict verdict)
-{
-    if (x->endpoint == NULL) {
-        return;
-    }
-    struct sl_outcome o = {
-        .failed = verdict == FAILED || verdict == REFUSED,
-        .refused = verdict == REFUSED,
-        .abandoned = verdict == ABANDONED,
-        .status = verdict == ANSWERED ? x->status : 0,
-        .retry_after_ms = x->retry_after_ms,
-    };
-    o.duration_us = sl_loop_now_us(x->w->loop) - x->began_us;
-    if (x->sent_us != 0) {
-        o.ttft_us = x->first_byte_us > x->sent_us ? x->first_byte_us - x->sent_us : 0;
-    }
-    sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
-    x->endpoint = NULL;
-}
-
-/* Without it the endpoint that the log speaks of may be gone. */
-static void let_set_go(struct sl_exchange *x)
-{
-    if (x->set != NULL) {
-        sl_pool_unpin(x->set, x->w->idx);
-        x->set = NULL;
-        x->last = NULL;
-    }
-}
-
-static void release_upstream(struct sl_exchange *x, bool whole)
-{
-    if (x->up != NULL) {
-        struct sl_upstream *u = x->up;
-        x->up = NULL;
-        u->ops->release(u, whole);
     }
 }
 
@@ -142,14 +93,14 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     struct sl_l7 *w = x->w;
     struct sl_downstream *d = x->down;
 
-    release_upstream(x, whole && x->request_ended);
-    end_attempt(x, reason == SL_REASON_OK ? ANSWERED : ABANDONED);
+    sl_attempt_let_go(x, whole && x->request_ended);
+    sl_attempt_end(x, reason == SL_REASON_OK ? SL_VERDICT_ANSWERED : SL_VERDICT_ABANDONED);
     if (x->counts_retry) {
         sl_retry_budget_done(&x->side->pool->pool->retries);
     }
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
-    let_set_go(x);
+    sl_attempt_forget(x);
     sl_deadline_remove(sl_loop_wheel(w->loop), &x->deadline);
     sl_queue_clear(&x->replay, &w->chunks);
     d->exchange = NULL;
@@ -159,10 +110,9 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     d->ops->done(d, whole);
 }
 
-/* Answers in our own name if that is still possible, and ends. */
-static void fail(struct sl_exchange *x, enum sl_reason reason)
+void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason)
 {
-    release_upstream(x, false);
+    sl_attempt_let_go(x, false);
     if (x->response_started || sl_reason_status(reason) == 0) {
         sl_exchange_finish(x, reason, false);
         return;
@@ -171,159 +121,18 @@ static void fail(struct sl_exchange *x, enum sl_reason reason)
     sl_exchange_finish(x, reason, true);
 }
 
-/* ---- The attempt */
-
-static void send_request(struct sl_exchange *x)
-{
-    struct sl_upstream *u = x->up;
-    struct iovec iov[16];
-    size_t skip = 0;
-
-    x->sent = true;
-    x->sent_us = sl_loop_now_us(x->w->loop);
-    sl_exchange_send_head(x);
-    while (skip < x->replay.bytes) {
-        int n = sl_queue_peek_from(&x->replay, skip, iov, 16);
-        for (int i = 0; i < n; i++) {
-            u->ops->data(u, (struct sl_slice){iov[i].iov_base, iov[i].iov_len});
-            skip += iov[i].iov_len;
-        }
-    }
-    if (x->request_ended) {
-        u->ops->end(u, x->request_trailers.n > 0 ? &x->request_trailers : NULL);
-    } else if (!u->ops->is_high(u)) {
-        x->down->ops->read_on(x->down);
-    }
-    sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, pool_conf(x)->timeouts.first_byte_ms);
-}
-
-/* An endpoint that was not tried, counted as in flight; NULL when there is none. */
-static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *set,
-                                enum sl_tier *tier)
-{
-    struct sl_pick ctx = {
-        .now_ms = now_ms(x),
-        .tried = x->tried,
-        .tried_n = x->tried_n,
-    };
-    return sl_pool_pick(set, x->w->idx, &ctx, tier);
-}
-
-static void attempt_failed(struct sl_exchange *x, enum sl_reason reason);
-
-/* Connects to ep, which was picked from set, which is pinned. */
-static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
-{
-    let_set_go(x);
-    x->set = set;
-    x->endpoint = ep;
-    x->last = ep;
-    x->tried[x->tried_n++] = ep;
-    if (x->attempts_n++ > 0) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
-    }
-    x->sent = false;
-    x->status = 0;
-    x->retry_after_ms = 0;
-    x->first_byte_us = 0;
-    x->sent_us = 0;
-    x->began_us = sl_loop_now_us(x->w->loop);
-    int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x);
-    if (rc == SL_AGAIN) {
-        sl_exchange_enter(x, SL_PHASE_CONNECTING, pool_conf(x)->timeouts.connect_ms);
-    } else if (rc != SL_OK) {
-        attempt_failed(x, rc == SL_EREFUSED ? SL_REASON_UPSTREAM_REFUSED : SL_REASON_OVERLOAD);
-    } else {
-        send_request(x);
-    }
-}
-
-static void attempt(struct sl_exchange *x)
-{
-    enum sl_tier tier;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
-
-    if (set == NULL) {
-        fail(x, SL_REASON_POOL_NOT_SYNCED);
-        return;
-    }
-    struct sl_endpoint *ep = x->tried_n < SL_EXCHANGE_TRIES_N ? pick(x, set, &tier) : NULL;
-    if (ep == NULL) {
-        sl_pool_unpin(set, x->w->idx);
-        fail(x, x->tried_n > 0 ? x->last_failure : SL_REASON_NO_ENDPOINT);
-        return;
-    }
-    attempt_at(x, set, ep);
-}
-
-/* What was processed somewhere may be sent again only within the pool's budget, and once. */
-static bool may_repeat(struct sl_exchange *x)
-{
-    struct sl_pool *pool = x->side->pool->pool;
-
-    if (!x->replay_whole || x->response_started || x->counts_retry ||
-        x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
-    {
-        return false;
-    }
-    if (!sl_retry_budget_try(&pool->retries, x->w->idx, now_ms(x))) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_SPENT, 1);
-        return false;
-    }
-    x->counts_retry = true;
-    return true;
-}
-
-/* stale: a kept connection ended before it answered, as they do; that is no fault of anybody. */
-static enum verdict verdict_of(enum sl_reason reason, bool stale)
-{
-    if (stale || reason == SL_REASON_OVERLOAD) {
-        return ABANDONED;
-    }
-    return reason == SL_REASON_UPSTREAM_REFUSED ? REFUSED : FAILED;
-}
-
-/* x->up is gone already. Nothing was sent: as many endpoints as we may try. Sent: once more, when
- * doing it twice is as good as once. */
-static void attempt_failed(struct sl_exchange *x, enum sl_reason reason)
-{
-    bool was_sent = x->sent;
-    bool stale = was_sent && x->reused && reason == SL_REASON_UPSTREAM_RESET;
-
-    x->last_failure = reason;
-    x->sent = false; /* what the client sends while a retry waits is kept for it */
-    end_attempt(x, verdict_of(reason, stale));
-    if (reason == SL_REASON_OVERLOAD) {
-        fail(x, reason);
-        return;
-    }
-    if (!was_sent) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
-        attempt(x);
-        return;
-    }
-    if (!sl_method_idempotent(x->request.method) || !may_repeat(x)) {
-        fail(x, reason);
-        return;
-    }
-    if (stale) {
-        x->tried_n--; /* its idle connection died, not the endpoint */
-    }
-    sl_exchange_enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
-}
-
 static void on_deadline(struct sl_deadline *deadline)
 {
     struct sl_exchange *x = sl_container_of(deadline, struct sl_exchange, deadline);
     enum sl_reason reason = SL_REASON_INTER_BYTE_TIMEOUT;
 
     if (now_ms(x) >= x->total_due_ms) {
-        fail(x, SL_REASON_TOTAL_TIMEOUT);
+        sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
         return;
     }
     switch (x->phase) {
     case SL_PHASE_BACKOFF:
-        attempt(x);
+        sl_attempt_begin(x);
         return;
     case SL_PHASE_STALLED:
         sl_exchange_client_gone(x);
@@ -341,7 +150,7 @@ static void on_deadline(struct sl_deadline *deadline)
     case SL_PHASE_BODY:
         break;
     }
-    release_upstream(x, false);
+    sl_attempt_let_go(x, false);
     sl_exchange_upstream_failed(x, reason);
 }
 
@@ -388,34 +197,34 @@ void sl_exchange_start(struct sl_exchange *x)
     sl_exchange_set_request_id(x);
     x->request_framed = r->framing.kind == SL_FRAMING_CHUNKED;
     if (r->method == SL_METHOD_CONNECT) {
-        fail(x, SL_REASON_NOT_IMPLEMENTED);
+        sl_exchange_fail(x, SL_REASON_NOT_IMPLEMENTED);
         return;
     }
     if (sl_tunnel_prepare(x) != SL_OK) {
-        fail(x, SL_REASON_OVERLOAD);
+        sl_exchange_fail(x, SL_REASON_OVERLOAD);
         return;
     }
     if (r->authority.len > AUTHORITY_MAX_BYTES) {
-        fail(x, SL_REASON_BAD_REQUEST);
+        sl_exchange_fail(x, SL_REASON_BAD_REQUEST);
         return;
     }
     x->route = x->listener != NULL ? sl_route_match(x->listener, r->host.host, r->path) : NULL;
     if (x->route == NULL) {
-        fail(x, SL_REASON_NO_ROUTE);
+        sl_exchange_fail(x, SL_REASON_NO_ROUTE);
         return;
     }
     x->side = &x->route->sides[x->route->split != NULL ? sl_split_pick(x->route->split) : 0];
     if (r->framing.kind == SL_FRAMING_LENGTH &&
         r->framing.length_bytes > x->route->conf->max_body_bytes)
     {
-        fail(x, SL_REASON_BODY_TOO_LARGE);
+        sl_exchange_fail(x, SL_REASON_BODY_TOO_LARGE);
         return;
     }
     if (pool_conf(x)->timeouts.total_ms != 0) {
         x->total_due_ms = now_ms(x) + pool_conf(x)->timeouts.total_ms;
     }
     sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
-    attempt(x);
+    sl_attempt_begin(x);
 }
 
 /* ---- From the downstream adapter */
@@ -441,7 +250,7 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
     }
     x->bytes_in += body_bytes;
     if (x->bytes_in > x->route->conf->max_body_bytes) {
-        fail(x, SL_REASON_BODY_TOO_LARGE);
+        sl_exchange_fail(x, SL_REASON_BODY_TOO_LARGE);
         return;
     }
     keep_for_replay(x, wire);
@@ -451,7 +260,7 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
             x->down->ops->read_off(x->down);
         }
     } else if (!x->replay_whole) {
-        fail(x, SL_REASON_OVERLOAD);
+        sl_exchange_fail(x, SL_REASON_OVERLOAD);
     } else if (x->replay.bytes >= SL_REPLAY_BYTES) {
         x->down->ops->read_off(x->down);
     }
@@ -474,7 +283,7 @@ void sl_exchange_request_end(struct sl_exchange *x, const struct sl_headers *tra
 
 void sl_exchange_request_failed(struct sl_exchange *x, enum sl_reason reason)
 {
-    fail(x, reason);
+    sl_exchange_fail(x, reason);
 }
 
 void sl_exchange_client_gone(struct sl_exchange *x)
@@ -501,7 +310,7 @@ void sl_exchange_downstream_drained(struct sl_exchange *x)
 
 void sl_exchange_upstream_open(struct sl_exchange *x)
 {
-    send_request(x);
+    sl_attempt_send(x);
 }
 
 void sl_exchange_upstream_drained(struct sl_exchange *x)
@@ -519,34 +328,6 @@ bool sl_exchange_holds_head(const struct sl_exchange *x, const struct sl_respons
 
     return x->request.method == SL_METHOD_POST && head->status / 100 == 2 && type != NULL &&
            sl_field_is_media_type(type->value, SL_SLICE("text/event-stream"));
-}
-
-/* 503 with Retry-After: the endpoint did not take the request, so another one may. True when it
- * was sent elsewhere. */
-static bool refused_and_repeated(struct sl_exchange *x, const struct sl_response_head *head)
-{
-    if (head->status != 503 || x->retry_after_ms == 0 || x->tried_n == SL_EXCHANGE_TRIES_N ||
-        !x->replay_whole || x->counts_retry || x->request.upgrade.len > 0)
-    {
-        return false; /* before anybody is picked for it, and counted */
-    }
-    static const struct sl_outcome unused = {.abandoned = true};
-    enum sl_tier tier;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
-    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier) : NULL;
-    if (other == NULL || tier != SL_TIER_READY || !may_repeat(x)) {
-        if (other != NULL) {
-            sl_pool_done(set, x->w->idx, other, &unused, now_ms(x));
-        }
-        if (set != NULL) {
-            sl_pool_unpin(set, x->w->idx);
-        }
-        return false;
-    }
-    release_upstream(x, false);
-    end_attempt(x, ANSWERED);
-    attempt_at(x, set, other);
-    return true;
 }
 
 static void note_retry_after(struct sl_exchange *x, const struct sl_response_head *head)
@@ -571,7 +352,7 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
     }
     x->status = head->status;
     note_retry_after(x, head);
-    if (refused_and_repeated(x, head)) {
+    if (sl_attempt_moved_on(x, head)) {
         return;
     }
     struct sl_header extra = {
@@ -629,9 +410,9 @@ void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason)
 {
     x->up = NULL;
     if (!x->response_started) {
-        attempt_failed(x, reason);
+        sl_attempt_failed(x, reason);
         return;
     }
-    end_attempt(x, verdict_of(reason, false));
-    fail(x, reason);
+    sl_attempt_end(x, sl_attempt_verdict(reason, false));
+    sl_exchange_fail(x, reason);
 }

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt: an exchange at one endpoint: pick, connect, send; and whether another one follows.
+ *
+ * Nothing was sent: as many endpoints as there are tries. Sent: once more, when doing it twice is
+ * as good as once, within the pool's budget. What the client was given a byte of is never repeated.
+ *
+ * Lifetime:  exchange
+ * Thread:    worker-local
+ */
+#ifndef SL_L7_ATTEMPT_H
+#define SL_L7_ATTEMPT_H
+
+#include "exchange.h"
+
+#include <stdbool.h>
+
+/* What the pool learns of an attempt. */
+enum sl_verdict {
+    SL_VERDICT_ANSWERED,  /* the status speaks */
+    SL_VERDICT_ABANDONED, /* not the endpoint's doing */
+    SL_VERDICT_FAILED,
+    SL_VERDICT_REFUSED,
+};
+
+/* Picks an endpoint and sends, now or when the connection is open. x may be gone afterwards. */
+void sl_attempt_begin(struct sl_exchange *x);
+
+/* The connection is open: the head leaves, and what there is of the body. */
+void sl_attempt_send(struct sl_exchange *x);
+
+/* It failed, and x->up is gone already: another one, or the answer that says why there is none. x
+ * may be gone afterwards. */
+void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason);
+
+/* 503 with Retry-After: the endpoint did not take the request, so another one may. True when it
+ * was sent elsewhere. */
+bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head);
+
+/* What a failure says of the endpoint. stale: a kept connection ended before it answered, as they
+ * do; that is no fault of anybody. */
+enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale);
+
+/* It is over: the pool learns how it went. Once; later calls do nothing. */
+void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict);
+
+/* Gives the connection back (whole) or cuts it. */
+void sl_attempt_let_go(struct sl_exchange *x, bool whole);
+
+/* Unpins the set of the last attempt: the endpoint that the log speaks of may be gone then. */
+void sl_attempt_forget(struct sl_exchange *x);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "h1_upstream_internal.h"
+
+#include "proxy/io/socket.h"
+
+#define LOOK_AFTER_MS 100 /* idle for longer: one recv tells whether the end is on its way */
+
+void sl_h1_upstream_unlink_idle(struct sl_h1_upstream *c)
+{
+    struct sl_endpoint_cell *cell = &c->endpoint->cells[c->w->idx];
+
+    if (c->idle_prev != NULL) {
+        c->idle_prev->idle_next = c->idle_next;
+    } else {
+        cell->idle_head = c->idle_next;
+    }
+    if (c->idle_next != NULL) {
+        c->idle_next->idle_prev = c->idle_prev;
+    }
+    c->idle_prev = c->idle_next = NULL;
+    cell->idle_n--;
+}
+
+void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c)
+{
+    struct sl_endpoint_cell *cell = &c->endpoint->cells[c->w->idx];
+    struct sl_h1_upstream *head = cell->idle_head;
+
+    c->state = SL_H1_UP_IDLE;
+    c->idle_since_ms = sl_h1_upstream_now_ms(c);
+    c->idle_next = head;
+    if (head != NULL) {
+        head->idle_prev = c;
+    }
+    cell->idle_head = c;
+    cell->idle_n++;
+    sl_deadline_set(sl_loop_wheel(c->w->loop), &c->deadline,
+                    c->idle_since_ms + c->keepalive_idle_ms);
+}
+
+struct sl_h1_upstream *sl_h1_upstream_take_idle(struct sl_l7 *w, const struct sl_view_pool *pool,
+                                                struct sl_endpoint *ep)
+{
+    struct sl_h1_upstream *c = ep->cells[w->idx].idle_head;
+
+    while (c != NULL) {
+        struct sl_h1_upstream *next = c->idle_next;
+        bool usable = c->transport_identity == pool->transport_identity &&
+                      (sl_h1_upstream_now_ms(c) - c->idle_since_ms < LOOK_AFTER_MS ||
+                       sl_socket_is_quiet(c->stream.fd));
+        if (usable) {
+            sl_h1_upstream_unlink_idle(c);
+            sl_deadline_clear(&c->deadline);
+            return c;
+        }
+        sl_h1_upstream_close(c);
+        c = next;
+    }
+    return NULL;
+}
+
+void sl_h1_upstream_close_idle(struct sl_l7 *w, struct sl_endpoint *ep)
+{
+    while (ep->cells[w->idx].idle_head != NULL) {
+        sl_h1_upstream_close(ep->cells[w->idx].idle_head);
+    }
+}
