@@ -173,6 +173,12 @@ static const struct sl_section match_section = {
     .pos_offset = SL_NO_OFFSET,
 };
 
+static const struct sl_word replay_words[] = {
+    {"safe", false},
+    {"generation", true},
+    {NULL, 0},
+};
+
 static const struct sl_option route_rows[] = {
     {.name = "name",
      .type = SL_OPTION_TEXT,
@@ -204,6 +210,26 @@ static const struct sl_option route_rows[] = {
      .max = 1ULL << 40,
      .off_ok = true,
      .help = "A longer request body is answered with 413."},
+    {.name = "replay",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_route_config, replays_generations),
+     .words = replay_words,
+     .fallback = "safe",
+     .help = "What may be sent to a second endpoint after the first one got it and failed before "
+             "a byte of its answer went to the client. `safe`: what is idempotent (GET, PUT, "
+             "DELETE, ...) or was refused with 503 and Retry-After; `generation`: any request, "
+             "where a second generation costs less than an error. Bodies up to 1 MiB are kept for "
+             "it, 64 MiB in all."},
+    {.name = "heartbeat",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_route_config, heartbeat_ms),
+     .fallback = "off",
+     .min = 100,
+     .max = SL_HOUR_MS,
+     .off_ok = true,
+     .help = "A comment (`: heartbeat`) is put into an event stream after so much silence, so that "
+             "nobody on the way takes it for dead. It ends the holding of the head: a stream that "
+             "fails before its first byte is then not sent elsewhere any more."},
 };
 
 static const struct sl_section route_section = {
@@ -217,14 +243,28 @@ static const struct sl_section route_section = {
 static const struct sl_option listener_timeouts_rows[] = {
     {.name = "head",
      .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_listener_config, head_timeout_ms),
+     SL_FIELD(sl_listener_timeouts_config, head_ms),
      .fallback = "10s",
      .min = 1,
      .max = SL_HOUR_MS,
-     .help = "For a whole request head."},
+     .help = "For a whole request head: 408 `head_timeout`."},
+    {.name = "body",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_listener_timeouts_config, body_ms),
+     .fallback = "60s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .help = "Between two reads of a request body, while we want to read: 408 `body_timeout`."},
+    {.name = "write",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_listener_timeouts_config, write_ms),
+     .fallback = "60s",
+     .min = 1,
+     .max = 24 * SL_HOUR_MS,
+     .help = "For a client that takes nothing of its response; then it is cut: `client_stalled`."},
     {.name = "idle",
      .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_listener_config, idle_timeout_ms),
+     SL_FIELD(sl_listener_timeouts_config, idle_ms),
      .fallback = "75s",
      .min = 1,
      .max = 24 * SL_HOUR_MS,
@@ -235,6 +275,12 @@ static const struct sl_section listener_timeouts_section = {
     .title = "listeners[].http.timeouts",
     SL_ROWS(listener_timeouts_rows),
     .pos_offset = SL_NO_OFFSET,
+};
+
+static const struct sl_word half_close_words[] = {
+    {"end", false},
+    {"keep", true},
+    {NULL, 0},
 };
 
 static const struct sl_option http_rows[] = {
@@ -250,9 +296,16 @@ static const struct sl_option http_rows[] = {
      .help = "Tried from the first to the last."},
     {.name = "timeouts",
      .type = SL_OPTION_SECTION,
-     SL_SAME,
+     SL_FIELD(sl_listener_config, timeouts),
      .section = &listener_timeouts_section,
      .help = "Of the downstream side."},
+    {.name = "half_close",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_listener_config, keeps_half_open),
+     .words = half_close_words,
+     .fallback = "end",
+     .help = "What it means that a client ends its side after its request. `end`: it has left, and "
+             "the generation is aborted; `keep`: it waits for the answer still, as `nc -N` does."},
 };
 
 static const struct sl_section http_section = {

@@ -59,7 +59,17 @@ struct sl_route_config {
     const struct sl_split_side *sides; /* `pool: x` is one side of weight 1 */
     size_t sides_n;
     uint64_t max_body_bytes; /* UINT64_MAX: off */
+    uint64_t heartbeat_ms;   /* silence of an event stream until a comment is put in; 0: never */
+    bool replays_generations;
     struct sl_pos pos;
+};
+
+/* Of the downstream side. */
+struct sl_listener_timeouts_config {
+    uint64_t head_ms;  /* whole request head */
+    uint64_t body_ms;  /* between two reads of a request body */
+    uint64_t write_ms; /* a client that takes nothing of its response */
+    uint64_t idle_ms;  /* between requests */
 };
 
 struct sl_listener_config {
@@ -68,8 +78,8 @@ struct sl_listener_config {
     const struct sl_tls_config *tls;      /* NULL: plaintext */
     const struct sl_route_config *routes; /* the first that matches wins */
     size_t routes_n;
-    uint64_t head_timeout_ms; /* whole request head */
-    uint64_t idle_timeout_ms; /* between requests */
+    struct sl_listener_timeouts_config timeouts;
+    bool keeps_half_open; /* a client may end its side after its request */
     struct sl_pos pos;
 };
 
@@ -114,6 +124,7 @@ struct sl_health_config {
 
 struct sl_timeouts_config {
     uint64_t connect_ms;
+    uint64_t write_ms;      /* an endpoint that takes nothing of its request */
     uint64_t first_byte_ms; /* request sent -> first body byte of a 2xx, head of another; 0: off */
     uint64_t inter_byte_ms; /* between two reads of a response; 0: off */
     uint64_t total_ms;      /* 0: off */

@@ -84,7 +84,8 @@ struct sl_endpoint_info {
     uint16_t weight;
     bool draining;
     enum sl_health health;
-    uint64_t ejected_ms; /* still; 0: not ejected */
+    uint64_t ejected_ms;           /* still; 0: not ejected */
+    uint64_t keepalive_learned_ms; /* after which it was seen to close idle connections; 0: not */
     uint32_t in_flight_n;
     uint64_t stats[SL_ENDPOINT_STATS_N];
 };

@@ -52,6 +52,14 @@ struct sl_endpoint_cell {
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
 
+/* How long it lets a connection lie idle, as seen by proxy/upstream/idle_limit.c alone. */
+struct sl_endpoint_idle {
+    _Atomic uint64_t seen_ms; /* the last idle connection that it closed */
+    _Atomic uint64_t seen_at_ms;
+    _Atomic uint64_t limit_ms; /* learned */
+    _Atomic uint64_t learned_at_ms;
+};
+
 struct sl_endpoint {
     char pod_uid[37]; /* identity is all three; "" where discovery knows no pod */
     struct sl_address address;
@@ -75,7 +83,8 @@ struct sl_endpoint {
     _Atomic uint32_t ejections_in_row_n; /* > 0: the next pick after an ejection is a trial */
     _Atomic uint64_t ejected_at_ms;      /* the last ejection: what began before proves nothing */
     _Atomic bool on_trial;               /* a trial has begun since then */
-    _Atomic bool ejected_refused;        /* nobody listened: a probe that succeeds ends it */
+    struct sl_endpoint_idle idle;
+    _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
 };
 
 struct sl_member {

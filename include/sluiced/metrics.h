@@ -72,8 +72,10 @@ enum sl_pool_value {
     SL_POOL_REUSES,        /* requests sent on a kept connection */
     SL_POOL_RETRIES,       /* second attempts */
     SL_POOL_RETRIES_SPENT, /* due, but the budget was empty */
-    SL_POOL_CANCELS,       /* exchanges whose client left */
-    SL_POOL_UPDATE, /* histogram: watch event readable -> this worker picks from the new set */
+    SL_POOL_CANCELS,       /* requests cut at an endpoint because their client left */
+    SL_POOL_CANCEL,        /* histogram: that was seen -> the endpoint's connection is closed */
+    /* histogram: watch event readable -> this worker picks from the new set */
+    SL_POOL_UPDATE = SL_POOL_CANCEL + SL_HISTOGRAM_VALUES_N,
 };
 
 #define SL_POOL_VALUES_N (SL_POOL_UPDATE + SL_HISTOGRAM_VALUES_N)

@@ -35,9 +35,11 @@
     X(UPSTREAM_TLS, "upstream_tls", 502, "the endpoint's TLS handshake or identity failed")      \
     X(UPSTREAM_RESET, "upstream_reset", 502, "the endpoint broke the connection")                \
     X(UPSTREAM_PROTOCOL, "upstream_protocol", 502, "the endpoint's answer is not valid HTTP")    \
+    X(UPSTREAM_STALLED, "upstream_stalled", 504, "the endpoint stopped taking the request")      \
     X(FIRST_BYTE_TIMEOUT, "first_byte_timeout", 504, "the endpoint's answer did not begin")      \
     X(INTER_BYTE_TIMEOUT, "inter_byte_timeout", 504, "the endpoint's answer stopped arriving")   \
     X(TOTAL_TIMEOUT, "total_timeout", 504, "the exchange took longer than the pool allows")      \
+    X(CLIENT_STALLED, "client_stalled", 0, "the client stopped taking the response")             \
     X(CLIENT_GONE, "client_gone", 0, "the client left before the end")                           \
     X(DRAINED, "drained", 0, "the drain time ended before the exchange did")
 

@@ -170,6 +170,7 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     put_bool(b, endpoint, "draining", info.draining);
     put_text(b, endpoint, "health", healths[info.health]);
     put_n(b, endpoint, "ejected_ms", info.ejected_ms);
+    put_n(b, endpoint, "keepalive_learned_ms", info.keepalive_learned_ms);
     put_n(b, endpoint, "in_flight", info.in_flight_n);
     put_n(b, endpoint, "requests", info.stats[SL_ENDPOINT_REQUESTS]);
     put_n(b, endpoint, "failures", info.stats[SL_ENDPOINT_FAILURES]);

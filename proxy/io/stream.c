@@ -115,6 +115,7 @@ static int send_queued(struct sl_stream *s)
         if (sent < 0) {
             return (int)sent;
         }
+        s->wrote = true;
         sl_queue_consume(&s->unsent, s->chunks, (size_t)sent);
     }
     return SL_OK;
@@ -256,6 +257,7 @@ void sl_stream_send(struct sl_stream *s, const struct iovec *iov, int n)
             return;
         }
         done = sent > 0 ? (size_t)sent : 0;
+        s->wrote |= sent > 0;
     }
     if (done == total) {
         return;

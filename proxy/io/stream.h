@@ -86,6 +86,7 @@ struct sl_stream {
     bool connecting;
     bool open; /* on_open came with SL_OK */
     bool reading;
+    bool wrote;    /* the kernel took bytes since the owner last cleared this */
     bool was_high; /* unsent passed the high mark: on_drained is owed */
 };
 

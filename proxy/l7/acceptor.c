@@ -167,8 +167,8 @@ void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const st
     for (size_t i = 0; i < view->listeners_n; i++) {
         struct sl_listener_cell *cell = &view->listeners[i].handle->cells[w->idx];
         cell->current = &view->listeners[i];
-        cell->head_timeout_ms = cell->current->conf->head_timeout_ms;
-        cell->idle_timeout_ms = cell->current->conf->idle_timeout_ms;
+        cell->timeouts = cell->current->conf->timeouts;
+        cell->keeps_half_open = cell->current->conf->keeps_half_open;
         start(w, cell);
     }
 }

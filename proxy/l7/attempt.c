@@ -72,7 +72,7 @@ void sl_attempt_send(struct sl_exchange *x)
     } else if (!u->ops->is_high(u)) {
         x->down->ops->read_on(x->down);
     }
-    sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, x->side->pool->conf->timeouts.first_byte_ms);
+    sl_exchange_await(x);
 }
 
 /* An endpoint that was not tried, counted as in flight; NULL when there is none. */
@@ -132,6 +132,12 @@ void sl_attempt_begin(struct sl_exchange *x)
     attempt_at(x, set, ep);
 }
 
+/* RFC 9110 section 9.2.2: whether doing it twice is as good as once, or the route says so. */
+static bool is_repeatable(const struct sl_exchange *x)
+{
+    return sl_method_idempotent(x->request.method) || x->route->conf->replays_generations;
+}
+
 /* What was processed somewhere may be sent again only within the pool's budget, and once. */
 static bool may_repeat(struct sl_exchange *x)
 {
@@ -161,26 +167,30 @@ enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
 void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
 {
     bool was_sent = x->sent;
-    bool stale = was_sent && x->reused && reason == SL_REASON_UPSTREAM_RESET;
+    bool stale = x->reused && reason == SL_REASON_UPSTREAM_RESET;
 
     x->last_failure = reason;
     x->sent = false; /* what the client sends while a retry waits is kept for it */
+    x->heartbeat_ms = 0;
+    if (stale) { /* its idle connection died, not the endpoint; the others may be as old */
+        x->tried_n--;
+        x->wants_new = true;
+    }
     sl_attempt_end(x, sl_attempt_verdict(reason, stale));
     if (reason == SL_REASON_OVERLOAD) {
         sl_exchange_fail(x, reason);
         return;
     }
     if (!was_sent) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
+        if (!stale) {
+            sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
+        }
         sl_attempt_begin(x);
         return;
     }
-    if (!sl_method_idempotent(x->request.method) || !may_repeat(x)) {
+    if (!is_repeatable(x) || !may_repeat(x)) {
         sl_exchange_fail(x, reason);
         return;
-    }
-    if (stale) {
-        x->tried_n--; /* its idle connection died, not the endpoint */
     }
     sl_exchange_enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
 }

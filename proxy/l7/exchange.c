@@ -8,6 +8,8 @@
  */
 #include "exchange.h"
 
+#include <sluiced/time.h>
+
 #include "access_log.h"
 #include "attempt.h"
 #include "exchange_internal.h"
@@ -22,7 +24,6 @@
 #include <string.h>
 
 #define FREE_EXCHANGES_KEPT_N 256
-#define STALL_MS 60000ULL /* a client that takes nothing for that long has left in all but name */
 #define AUTHORITY_MAX_BYTES 1024 /* no name is longer; it goes out twice: X-Forwarded-Host */
 
 static uint64_t now_ms(const struct sl_exchange *x)
@@ -33,21 +34,6 @@ static uint64_t now_ms(const struct sl_exchange *x)
 static const struct sl_pool_config *pool_conf(const struct sl_exchange *x)
 {
     return x->side->pool->conf;
-}
-
-void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
-{
-    uint64_t due_ms = after_ms != 0 ? now_ms(x) + after_ms : UINT64_MAX;
-
-    x->phase = phase;
-    if (due_ms > x->total_due_ms) {
-        due_ms = x->total_due_ms;
-    }
-    if (due_ms == UINT64_MAX) {
-        sl_deadline_clear(&x->deadline);
-    } else {
-        sl_deadline_set(sl_loop_wheel(x->w->loop), &x->deadline, due_ms);
-    }
 }
 
 static void count(struct sl_exchange *x, enum sl_reason reason)
@@ -69,9 +55,14 @@ static void count(struct sl_exchange *x, enum sl_reason reason)
     }
     sl_series_add(s, w->idx, SL_ROUTE_BYTES_IN, x->bytes_in);
     sl_series_add(s, w->idx, SL_ROUTE_BYTES_OUT, x->bytes_out);
-    if (reason == SL_REASON_CLIENT_GONE) {
-        sl_series_add(x->side->pool->series, w->idx, SL_POOL_CANCELS, 1);
-    }
+}
+
+/* Nothing of the request can be sent again from now on. */
+static void drop_replay(struct sl_exchange *x)
+{
+    x->w->replay_bytes -= x->replay.bytes;
+    sl_queue_clear(&x->replay, &x->w->chunks);
+    x->replay_whole = false;
 }
 
 static void give_back(struct sl_exchange *x)
@@ -102,7 +93,7 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
     sl_attempt_forget(x);
     sl_deadline_remove(sl_loop_wheel(w->loop), &x->deadline);
-    sl_queue_clear(&x->replay, &w->chunks);
+    drop_replay(x);
     d->exchange = NULL;
     struct sl_view *view = x->view;
     give_back(x);
@@ -119,39 +110,6 @@ void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason)
     }
     sl_exchange_reply(x, reason);
     sl_exchange_finish(x, reason, true);
-}
-
-static void on_deadline(struct sl_deadline *deadline)
-{
-    struct sl_exchange *x = sl_container_of(deadline, struct sl_exchange, deadline);
-    enum sl_reason reason = SL_REASON_INTER_BYTE_TIMEOUT;
-
-    if (now_ms(x) >= x->total_due_ms) {
-        sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
-        return;
-    }
-    switch (x->phase) {
-    case SL_PHASE_BACKOFF:
-        sl_attempt_begin(x);
-        return;
-    case SL_PHASE_STALLED:
-        sl_exchange_client_gone(x);
-        return;
-    case SL_PHASE_TUNNEL: /* both have gone quiet: not the endpoint's fault alone */
-        sl_exchange_finish(x, reason, false);
-        return;
-    case SL_PHASE_CONNECTING:
-        reason = SL_REASON_UPSTREAM_CONNECT_TIMEOUT;
-        break;
-    case SL_PHASE_FIRST_BYTE:
-        reason = SL_REASON_FIRST_BYTE_TIMEOUT;
-        break;
-    case SL_PHASE_ROUTING:
-    case SL_PHASE_BODY:
-        break;
-    }
-    sl_attempt_let_go(x, false);
-    sl_exchange_upstream_failed(x, reason);
 }
 
 /* ---- Begin */
@@ -177,10 +135,13 @@ struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
         .listener = d->listener->cells[w->idx].current,
         .replay_whole = true,
         .start_us = sl_loop_now_us(w->loop),
+        .phase_due_ms = UINT64_MAX,
         .total_due_ms = UINT64_MAX,
+        .beat_due_ms = UINT64_MAX,
+        .awaits_continue = head->expect_continue,
     };
     sl_arena_init(&x->arena, SL_CHUNK_BYTES, 0, x + 1, SL_EXCHANGE_BYTES - sizeof(*x));
-    sl_deadline_init(&x->deadline, on_deadline);
+    sl_deadline_init(&x->deadline, sl_exchange_on_deadline);
     if (sl_exchange_copy_head(x, head, base, len) != SL_OK) {
         give_back(x);
         return NULL;
@@ -229,17 +190,28 @@ void sl_exchange_start(struct sl_exchange *x)
 
 /* ---- From the downstream adapter */
 
+/* Whether it is worth the memory to keep n more bytes, all of the body being sent so far. */
+static bool may_keep(const struct sl_exchange *x, size_t n)
+{
+    const struct sl_framing *f = &x->request.framing;
+    uint64_t whole = f->kind == SL_FRAMING_LENGTH ? f->length_bytes : x->replay.bytes + n;
+
+    return whole <= SL_REPLAY_MAX_BYTES &&
+           x->w->replay_bytes + n <= SL_REPLAY_BUDGET_BYTES / x->w->workers_n;
+}
+
 static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
 {
     if (!x->replay_whole) {
         return;
     }
-    if ((x->sent && x->replay.bytes + wire.len > SL_REPLAY_BYTES) ||
+    if ((x->sent && !may_keep(x, wire.len)) ||
         sl_queue_append(&x->replay, &x->w->chunks, wire.ptr, wire.len) != SL_OK)
     {
-        sl_queue_clear(&x->replay, &x->w->chunks);
-        x->replay_whole = false;
+        drop_replay(x);
+        return;
     }
+    x->w->replay_bytes += wire.len;
 }
 
 void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint64_t body_bytes)
@@ -248,6 +220,7 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         sl_tunnel_request_data(x, wire);
         return;
     }
+    x->awaits_continue = false; /* it did not wait */
     x->bytes_in += body_bytes;
     if (x->bytes_in > x->route->conf->max_body_bytes) {
         sl_exchange_fail(x, SL_REASON_BODY_TOO_LARGE);
@@ -259,9 +232,12 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         if (x->up->ops->is_high(x->up)) {
             x->down->ops->read_off(x->down);
         }
+        if (x->first_byte_us == 0) {
+            sl_exchange_await(x);
+        }
     } else if (!x->replay_whole) {
         sl_exchange_fail(x, SL_REASON_OVERLOAD);
-    } else if (x->replay.bytes >= SL_REPLAY_BYTES) {
+    } else if (x->replay.bytes >= SL_UNSENT_BODY_BYTES) {
         x->down->ops->read_off(x->down);
     }
 }
@@ -278,6 +254,9 @@ void sl_exchange_request_end(struct sl_exchange *x, const struct sl_headers *tra
     }
     if (x->sent) {
         x->up->ops->end(x->up, trailers);
+        if (x->first_byte_us == 0) {
+            sl_exchange_await(x);
+        }
     }
 }
 
@@ -288,6 +267,13 @@ void sl_exchange_request_failed(struct sl_exchange *x, enum sl_reason reason)
 
 void sl_exchange_client_gone(struct sl_exchange *x)
 {
+    if (x->up != NULL) {
+        struct sl_series *s = x->side->pool->series;
+        sl_attempt_let_go(x, false);
+        sl_series_add(s, x->w->idx, SL_POOL_CANCELS, 1);
+        sl_series_observe_us(s, x->w->idx, SL_POOL_CANCEL,
+                             sl_time_now_us() - sl_loop_now_us(x->w->loop));
+    }
     sl_exchange_finish(x, SL_REASON_CLIENT_GONE, false);
 }
 
@@ -319,15 +305,38 @@ void sl_exchange_upstream_drained(struct sl_exchange *x)
         sl_tunnel_upstream_drained(x);
     } else if (!x->request_ended) {
         x->down->ops->read_on(x->down);
+        if (x->first_byte_us == 0) {
+            sl_exchange_await(x);
+        }
     }
 }
 
-bool sl_exchange_holds_head(const struct sl_exchange *x, const struct sl_response_head *head)
+static bool is_event_stream(const struct sl_response_head *head)
 {
     const struct sl_header *type = sl_headers_find(&head->headers, SL_HEADER_CONTENT_TYPE);
 
-    return x->request.method == SL_METHOD_POST && head->status / 100 == 2 && type != NULL &&
+    return head->status / 100 == 2 && type != NULL &&
            sl_field_is_media_type(type->value, SL_SLICE("text/event-stream"));
+}
+
+/* Whether something of ours may stand between the events: not where the length was told before, nor
+ * within what is compressed. */
+static bool wants_heartbeat(const struct sl_exchange *x, const struct sl_response_head *head)
+{
+    return x->route->conf->heartbeat_ms != 0 && is_event_stream(head) &&
+           (head->framing.kind == SL_FRAMING_CHUNKED ||
+            head->framing.kind == SL_FRAMING_UNTIL_CLOSE) &&
+           sl_headers_find(&head->headers, SL_HEADER_CONTENT_ENCODING) == NULL;
+}
+
+bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head)
+{
+    bool holds = x->request.method == SL_METHOD_POST && is_event_stream(head);
+
+    if (holds && wants_heartbeat(x, head)) {
+        sl_exchange_begin_heartbeat(x);
+    }
+    return holds;
 }
 
 static void note_retry_after(struct sl_exchange *x, const struct sl_response_head *head)
@@ -348,6 +357,10 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
 {
     if (head->status < 200 && head->status != 101) {
         x->down->ops->informational(x->down, head);
+        if (head->status == 100 && x->awaits_continue) {
+            x->awaits_continue = false;
+            sl_exchange_await(x);
+        }
         return;
     }
     x->status = head->status;
@@ -363,14 +376,15 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
         sl_pool_answered(x->endpoint, x->began_us / 1000, now_ms(x));
     }
     x->response_started = true;
-    sl_queue_clear(&x->replay, &x->w->chunks);
-    x->replay_whole = false;
+    drop_replay(x);
     x->down->ops->head(x->down, x, head, &extra, 1);
     if (head->status == 101) {
         sl_tunnel_begin(x);
     } else if (head->status / 100 != 2) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
         sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
+    } else if (x->heartbeat_ms == 0 && wants_heartbeat(x, head)) {
+        sl_exchange_begin_heartbeat(x);
     }
 }
 
@@ -387,7 +401,8 @@ void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint
     x->down->ops->data(x->down, wire);
     if (x->down->ops->is_high(x->down)) {
         x->up->ops->read_off(x->up);
-        sl_exchange_enter(x, SL_PHASE_STALLED, STALL_MS);
+        sl_exchange_enter(x, SL_PHASE_STALLED,
+                          x->down->listener->cells[x->w->idx].timeouts.write_ms);
         return;
     }
     sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);

@@ -19,7 +19,9 @@
  *            call into it may end it, so adapters look at their own pointer afterwards
  * Thread:    worker-local
  * Ownership: the exchange owns its copy of the request head; response heads are borrowed for the
- * call Limits:    SL_EXCHANGE_TRIES_N endpoints; replay of SL_REPLAY_BYTES of request body
+ * call
+ * Limits:    SL_EXCHANGE_TRIES_N endpoints; replay of SL_REPLAY_MAX_BYTES of request body, and of
+ *            SL_REPLAY_BUDGET_BYTES in all
  */
 #ifndef SL_L7_EXCHANGE_H
 #define SL_L7_EXCHANGE_H
@@ -34,8 +36,8 @@
 #include "proxy/proto/message.h"
 
 #define SL_EXCHANGE_TRIES_N SL_TRIED_MAX_N
-#define SL_REPLAY_BYTES ((size_t)64 * 1024)
-#define SL_EXCHANGE_BYTES 3584 /* with the first memory of its arena */
+#define SL_UNSENT_BODY_BYTES ((size_t)64 * 1024) /* before there is a connection */
+#define SL_EXCHANGE_BYTES 3584                   /* with the first memory of its arena */
 #define SL_REQUEST_ID_MAX_BYTES 64
 
 struct sl_downstream;
@@ -50,6 +52,9 @@ struct sl_downstream_ops {
                  const struct sl_response_head *head, const struct sl_header *extra,
                  size_t extra_n);
     void (*data)(struct sl_downstream *d, struct sl_slice bytes);
+
+    /* Body bytes of our own, between those of the upstream, framed as they have to be. */
+    void (*insert)(struct sl_downstream *d, struct sl_slice bytes);
 
     /* In a tunnel, here and upstream: half-close once all was sent. */
     void (*end)(struct sl_downstream *d, const struct sl_headers *trailers);
@@ -90,6 +95,13 @@ struct sl_upstream_ops {
     /* Whether all that it was given was sent; sl_exchange_upstream_drained follows when not. */
     bool (*is_sent)(struct sl_upstream *u);
 
+    /* The head that it holds (sl_exchange_holds_head) is due, body or not. */
+    void (*head_due)(struct sl_upstream *u);
+
+    /* Whether the body of an event stream stands at a blank line, or its beginning. Only where
+     * x->heartbeat_ms was set with the head. */
+    bool (*is_between_events)(struct sl_upstream *u);
+
     /* The exchange has what it wanted (whole), or wants no more: the endpoint must notice at
      * once. Either way u forgets the exchange. */
     void (*release)(struct sl_upstream *u, bool whole);
@@ -104,7 +116,8 @@ enum sl_exchange_phase {
     SL_PHASE_ROUTING,
     SL_PHASE_BACKOFF,
     SL_PHASE_CONNECTING,
-    SL_PHASE_FIRST_BYTE, /* the request is (being) sent */
+    SL_PHASE_SENDING,    /* the request is on its way */
+    SL_PHASE_FIRST_BYTE, /* it was sent, or the client waits for 100 */
     SL_PHASE_BODY,       /* the first body byte has come */
     SL_PHASE_STALLED,    /* the response waits for the client */
     SL_PHASE_TUNNEL,     /* another protocol, both ways: to the end */
@@ -132,14 +145,16 @@ struct sl_exchange {
 
     struct sl_deadline deadline;
     enum sl_exchange_phase phase;
-    bool replay_whole; /* replay has all of the body so far */
-    bool sent;         /* the head left on the attempt that runs, which is up's */
+    bool replay_whole;    /* replay has all of the body so far */
+    bool sent;            /* the head left on the attempt that runs, which is up's */
+    bool awaits_continue; /* the client sends no body before it is told to */
     bool request_ended;
     bool response_ended; /* in a tunnel, where the request may go on */
     bool request_framed;
     bool response_framed;
     bool response_started; /* the downstream was given a head */
-    bool reused;           /* the attempt runs on a kept connection */
+    bool reused;           /* the attempt runs on a kept connection, which has said nothing yet */
+    bool wants_new;        /* kept connections are not to be trusted any more */
     bool counts_retry;     /* holds a place in the pool's retry budget */
     enum sl_reason last_failure;
 
@@ -149,7 +164,10 @@ struct sl_exchange {
     uint64_t start_us;
     uint64_t sent_us;
     uint64_t first_byte_us;
+    uint64_t phase_due_ms;
     uint64_t total_due_ms;
+    uint64_t beat_due_ms;
+    uint64_t heartbeat_ms; /* 0: nothing may be said in between */
     uint64_t bytes_in;
     uint64_t bytes_out;
     char request_id[SL_REQUEST_ID_MAX_BYTES];
@@ -190,7 +208,7 @@ void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason);
 
 /* Whether the head of this response is to be held until a body byte follows: then a retry is
  * still possible while the model thinks (DESIGN section 4). */
-bool sl_exchange_holds_head(const struct sl_exchange *x, const struct sl_response_head *head);
+bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head);
 
 /* The drain time is over: ends without waiting for anybody. */
 void sl_exchange_drained(struct sl_exchange *x);

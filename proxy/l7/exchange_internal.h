@@ -18,6 +18,14 @@ void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason);
 /* x is in phase, for at most after_ms; 0: this phase has no limit of its own. */
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms);
 
+/* All there is of the request was given to the upstream: waits for the rest of it, or the answer.
+ */
+void sl_exchange_await(struct sl_exchange *x);
+
+/* The response is an event stream into which comments may be put while it is silent. */
+void sl_exchange_begin_heartbeat(struct sl_exchange *x);
+void sl_exchange_on_deadline(struct sl_deadline *deadline);
+
 /* Copies head (and the bytes it points to) into x's arena. */
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
                           const char *base, size_t len) SL_MUST_CHECK;

@@ -91,9 +91,32 @@ bool sl_h1_body_ended(const struct sl_h1_body *b)
     return true;
 }
 
-/* False: fn said stop. */
-static bool pass_run(const struct sl_h1_chunk_run *run, bool framed, sl_h1_body_fn fn, void *arg)
+static void note_tail(struct sl_h1_body *b, struct sl_slice data)
 {
+    size_t from = data.len > sizeof(b->tail) ? data.len - sizeof(b->tail) : 0;
+
+    for (size_t i = from; i < data.len; i++) {
+        b->tail = b->tail << 8 | (unsigned char)data.ptr[i];
+    }
+}
+
+/* HTML Living Standard 9.2.5: a line ends with CR LF, LF or CR. */
+bool sl_h1_body_is_between_events(const struct sl_h1_body *b)
+{
+    uint32_t two = b->tail & 0xffff;
+    bool blank_line =
+        b->tail == 0 || two == 0x0a0a || two == 0x0d0d || (b->tail & 0xffffff) == 0x0a0d0a;
+
+    return blank_line && (b->kind != SL_FRAMING_CHUNKED || sl_h1_chunk_is_between(&b->chunk));
+}
+
+/* False: fn said stop. */
+static bool pass_run(struct sl_h1_body *b, const struct sl_h1_chunk_run *run, bool framed,
+                     sl_h1_body_fn fn, void *arg)
+{
+    for (size_t i = 0; b->wants_tail && i < run->data_n; i++) {
+        note_tail(b, run->data[i]);
+    }
     if (framed) {
         return (run->head.len == 0 || fn(arg, run->head, 0)) &&
                (run->raw.len == 0 || fn(arg, run->raw, run->data_bytes));
@@ -118,7 +141,7 @@ static ssize_t feed_chunked(struct sl_h1_body *b, const char *buf, size_t len, b
             return n;
         }
         used += (size_t)n;
-        if (!pass_run(&run, framed, fn, arg)) {
+        if (!pass_run(b, &run, framed, fn, arg)) {
             break;
         }
     }
@@ -134,6 +157,9 @@ ssize_t sl_h1_body_feed(struct sl_h1_body *b, const char *buf, size_t len, bool 
     if (b->kind == SL_FRAMING_LENGTH) {
         len = len < b->left_bytes ? len : (size_t)b->left_bytes;
         b->left_bytes -= len;
+    }
+    if (b->wants_tail) {
+        note_tail(b, (struct sl_slice){buf, len});
     }
     if (len > 0) {
         (void)fn(arg, (struct sl_slice){buf, len}, len); /* the caller sees for itself */

@@ -41,6 +41,8 @@ struct sl_h1_body {
     enum sl_framing_kind kind;
     uint64_t left_bytes; /* of SL_FRAMING_LENGTH */
     struct sl_h1_chunk chunk;
+    uint32_t tail;   /* the last four bytes of data, if they are wanted; 0 before the first */
+    bool wants_tail; /* set by the owner after init */
 };
 
 void sl_h1_body_init(struct sl_h1_body *b, const struct sl_framing *framing);
@@ -48,6 +50,10 @@ void sl_h1_body_fini(struct sl_h1_body *b);
 
 /* Never for a body that lasts until close. */
 bool sl_h1_body_ended(const struct sl_h1_body *b);
+
+/* Whether the body, whose tail is wanted, ends so far with a blank line, or has not begun; and a
+ * chunk of our own may follow. */
+bool sl_h1_body_is_between_events(const struct sl_h1_body *b);
 
 /* Gets body bytes in the form asked for, body_bytes of them data. False: stop, whoever wanted
  * them is gone. */

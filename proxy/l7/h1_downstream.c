@@ -12,9 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLUSH_MS 60000ULL /* a client that does not take the end of its response */
-#define LINGER_MS 2000ULL /* after our end of the connection: then it is cut */
-
 void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset)
 {
     struct sl_l7 *w = c->w;
@@ -57,7 +54,8 @@ static void linger(struct sl_h1_downstream *c)
     sl_stream_half_close(&c->stream);
     sl_hangup_unwatch(c->w->loop, &c->hangup);
     sl_stream_read_on(&c->stream);
-    sl_h1_downstream_set_deadline(c, LINGER_MS);
+    c->lingered_bytes = 0;
+    sl_h1_downstream_set_deadline(c, SL_H1_LINGER_MS);
 }
 
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
@@ -67,7 +65,7 @@ void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
         c->state = SL_H1_DOWN_FLUSHING;
         c->unread = unread;
         sl_stream_read_off(&c->stream);
-        sl_h1_downstream_set_deadline(c, FLUSH_MS);
+        sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.write_ms);
     } else if (unread) {
         linger(c);
     } else {
@@ -88,8 +86,10 @@ static void on_hangup(struct sl_hangup *h)
 {
     struct sl_h1_downstream *c = sl_container_of(h, struct sl_h1_downstream, hangup);
 
-    if (c->state == SL_H1_DOWN_TUNNEL && !sl_socket_is_broken(c->stream.fd)) {
-        return; /* its end waits behind bytes that the endpoint has not taken yet */
+    bool half_open = c->state == SL_H1_DOWN_TUNNEL || sl_h1_downstream_cell(c)->keeps_half_open;
+
+    if (half_open && !sl_socket_is_broken(c->stream.fd)) {
+        return; /* its end waits behind bytes that were not taken yet */
     }
     sl_h1_downstream_client_left(c);
 }
@@ -124,7 +124,7 @@ static void on_open(struct sl_stream *s, int code)
         c->base.peer_name = sl_tls_peer_name(s->tls);
     }
     c->state = SL_H1_DOWN_IDLE;
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->head_timeout_ms);
+    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.head_ms);
 }
 
 static void on_drained(struct sl_stream *s)
@@ -168,8 +168,12 @@ static void on_deadline(struct sl_deadline *d)
         break;
     case SL_H1_DOWN_BODY:
         if (c->base.exchange != NULL) {
+            c->keep_alive = false;
             sl_exchange_request_failed(c->base.exchange, SL_REASON_BODY_TIMEOUT);
         }
+        break;
+    case SL_H1_DOWN_DISCARDING:
+        sl_h1_downstream_close_gracefully(c, true);
         break;
     case SL_H1_DOWN_OPENING:
     case SL_H1_DOWN_IDLE:
@@ -215,7 +219,7 @@ void sl_h1_downstream_open(struct sl_l7 *w, struct sl_listener *listener, int fd
     sl_list_push_back(&w->downstreams, &c->link);
     atomic_fetch_add_explicit(&w->open_n, 1, memory_order_relaxed);
     sl_series_add(listener->series, w->idx, SL_LISTENER_CONNECTIONS, 1);
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->head_timeout_ms);
+    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.head_ms);
     sl_stream_open(&c->stream, w->loop, &w->chunks, fd, false,
                    tls != NULL ? &sl_transport_tls : &sl_transport_plain, tls, &stream_ops);
     if (c->state == SL_H1_DOWN_IDLE && sl_h1_downstream_is_open(c)) {

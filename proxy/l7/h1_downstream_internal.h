@@ -13,17 +13,19 @@
 #include "h1_connection.h"
 #include "h1_downstream.h"
 
-#define SL_H1_BODY_STALL_MS 60000ULL /* a request body that stands still for that long */
+#define SL_H1_LINGER_MS 2000ULL /* what is read only to be dropped: for so long, and so much */
+#define SL_H1_LINGER_MAX_BYTES (1024U * 1024U)
 
 enum sl_h1_downstream_state {
     SL_H1_DOWN_OPENING, /* TLS handshake */
     SL_H1_DOWN_IDLE,    /* nothing of the next request was seen */
     SL_H1_DOWN_HEAD,    /* a part of it */
     SL_H1_DOWN_BODY,
-    SL_H1_DOWN_RESPONSE,  /* the request is whole; its response is awaited or going out */
-    SL_H1_DOWN_TUNNEL,    /* what comes is not HTTP any more */
-    SL_H1_DOWN_FLUSHING,  /* the last response waits for the client; then close */
-    SL_H1_DOWN_LINGERING, /* our side is closed; what still comes is dropped */
+    SL_H1_DOWN_DISCARDING, /* the rest of a body that was answered before its end */
+    SL_H1_DOWN_RESPONSE,   /* the request is whole; its response is awaited or going out */
+    SL_H1_DOWN_TUNNEL,     /* what comes is not HTTP any more */
+    SL_H1_DOWN_FLUSHING,   /* the last response waits for the client; then close */
+    SL_H1_DOWN_LINGERING,  /* our side is closed; what still comes is dropped */
 };
 
 enum sl_h1_out_framing {
@@ -46,12 +48,13 @@ struct sl_h1_downstream {
     struct sl_h1_pending pending;
     struct sl_h1_scan scan;
     struct sl_h1_body body;
-    size_t lingered_bytes;
+    uint32_t lingered_bytes;
     enum sl_h1_downstream_state state;
     enum sl_h1_out_framing out;
     uint8_t version_minor;
     bool keep_alive;
     bool unread;     /* while flushing: the client may be sending still */
+    bool feeding;    /* a body's bytes are being passed on: they may end the exchange */
     bool half_close; /* our side of a tunnel ends with what is unsent */
     char address[46];
 };
@@ -79,6 +82,12 @@ static inline const struct sl_listener_cell *sl_h1_downstream_cell(const struct 
 static inline bool sl_h1_downstream_is_open(const struct sl_h1_downstream *c)
 {
     return c->stream.fd >= 0;
+}
+
+/* The next bytes of a body are the client's to send, within its time. */
+static inline void sl_h1_downstream_await_body(struct sl_h1_downstream *c)
+{
+    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.body_ms);
 }
 
 /* No further request is wanted: the process drains, or no config names the listener any more. */
@@ -114,6 +123,17 @@ void sl_h1_downstream_on_resume(struct sl_task *t);
 /* Answers a request that was not understood: as much of it as is known stands in for it. */
 void sl_h1_downstream_refuse(struct sl_h1_downstream *c, const struct sl_request_head *known,
                              enum sl_reason reason);
+
+/* Between two requests. */
+void sl_h1_downstream_go_idle(struct sl_h1_downstream *c);
+
+/* Whether another request may follow an answer that is given now: what is left of the body is not
+ * too much to be read for nothing, and known to come. */
+bool sl_h1_downstream_may_outlive_body(const struct sl_h1_downstream *c,
+                                       const struct sl_exchange *x);
+
+/* Reads the rest of the body for nothing, within limits, and then the next request. */
+void sl_h1_downstream_discard_body(struct sl_h1_downstream *c);
 
 /* Between two requests: the next one, unless the answers to earlier ones have to leave first. */
 void sl_h1_downstream_go_on(struct sl_h1_downstream *c);

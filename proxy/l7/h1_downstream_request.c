@@ -7,7 +7,6 @@
 
 #include "proxy/proto/h1.h"
 
-#define LINGER_MAX_BYTES ((size_t)1024 * 1024)
 #define PIPELINE_MAX_BYTES ((size_t)16 * 1024)
 #define SHOWN_TARGET_MAX_BYTES ((size_t)256)
 
@@ -73,7 +72,7 @@ static size_t take_head(struct sl_h1_downstream *c, const char *buf, size_t len)
     if (n == SL_AGAIN) {
         if (c->state == SL_H1_DOWN_IDLE) {
             c->state = SL_H1_DOWN_HEAD;
-            sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->head_timeout_ms);
+            sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.head_ms);
         }
         return 0;
     }
@@ -91,10 +90,10 @@ static size_t take_head(struct sl_h1_downstream *c, const char *buf, size_t len)
     sl_h1_body_init(&c->body, &head.framing);
     bool whole = sl_h1_body_ended(&c->body);
     c->state = whole ? SL_H1_DOWN_RESPONSE : SL_H1_DOWN_BODY;
-    if (whole) {
+    if (whole || head.expect_continue) { /* it waits for the endpoint, whose clock runs */
         sl_deadline_clear(&c->deadline);
     } else {
-        sl_h1_downstream_set_deadline(c, SL_H1_BODY_STALL_MS);
+        sl_h1_downstream_await_body(c);
     }
     struct sl_exchange *x = sl_exchange_new(w, &c->base, &head, buf, (size_t)n);
     if (x == NULL) {
@@ -126,7 +125,9 @@ static size_t take_body(struct sl_h1_downstream *c, const char *buf, size_t len)
     if (x == NULL) {
         return 0; /* answered before its end: the connection is on its way out */
     }
+    c->feeding = true;
     ssize_t n = sl_h1_body_feed(&c->body, buf, len, x->request_framed, on_body_bytes, c);
+    c->feeding = false;
     if (c->base.exchange != x) {
         return 0;
     }
@@ -138,7 +139,7 @@ static size_t take_body(struct sl_h1_downstream *c, const char *buf, size_t len)
     }
     if (!sl_h1_body_ended(&c->body)) {
         if (c->stream.reading) { /* otherwise it is us who stand still */
-            sl_h1_downstream_set_deadline(c, SL_H1_BODY_STALL_MS);
+            sl_h1_downstream_await_body(c);
         }
         return (size_t)n;
     }
@@ -146,6 +147,33 @@ static size_t take_body(struct sl_h1_downstream *c, const char *buf, size_t len)
     sl_deadline_clear(&c->deadline);
     struct sl_headers trailers = sl_h1_chunk_trailers(&c->body.chunk);
     sl_exchange_request_end(x, trailers.n > 0 ? &trailers : NULL);
+    return (size_t)n;
+}
+
+static bool drop_bytes(void *arg, struct sl_slice wire, uint64_t body_bytes)
+{
+    (void)arg;
+    (void)wire;
+    (void)body_bytes;
+    return true;
+}
+
+/* The rest of a body whose request was answered already. */
+static size_t take_discarded(struct sl_h1_downstream *c, const char *buf, size_t len)
+{
+    ssize_t n = sl_h1_body_feed(&c->body, buf, len, true, drop_bytes, c);
+
+    if (n < 0) {
+        sl_h1_downstream_close_gracefully(c, true);
+        return 0;
+    }
+    c->lingered_bytes += (uint32_t)n;
+    if (sl_h1_body_ended(&c->body) && !sl_h1_downstream_is_leaving(c)) {
+        sl_h1_downstream_go_idle(c);
+    } else if (sl_h1_body_ended(&c->body) || c->lingered_bytes > SL_H1_LINGER_MAX_BYTES) {
+        sl_h1_downstream_close_gracefully(c, true);
+        return 0;
+    }
     return (size_t)n;
 }
 
@@ -171,6 +199,8 @@ static size_t consume(struct sl_h1_downstream *c, const char *buf, size_t len)
             n = take_head(c, buf + used, len - used);
         } else if (c->state == SL_H1_DOWN_BODY) {
             n = take_body(c, buf + used, len - used);
+        } else if (c->state == SL_H1_DOWN_DISCARDING) {
+            n = take_discarded(c, buf + used, len - used);
         } else if (c->state == SL_H1_DOWN_TUNNEL) {
             n = take_tunnel(c, buf + used, len - used);
         }
@@ -212,7 +242,7 @@ static void drop_input(struct sl_h1_downstream *c)
 {
     ssize_t n = sl_stream_read(&c->stream, c->w->scratch, SL_SCRATCH_BYTES);
 
-    if (n > 0 && (c->lingered_bytes += (size_t)n) <= LINGER_MAX_BYTES) {
+    if (n > 0 && (c->lingered_bytes += (uint32_t)n) <= SL_H1_LINGER_MAX_BYTES) {
         return;
     }
     if (n != SL_AGAIN) {
@@ -246,6 +276,13 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
         sl_exchange_request_end(c->base.exchange, NULL);
         return;
     }
+    if (n == SL_ECLOSED && c->state == SL_H1_DOWN_RESPONSE &&
+        sl_h1_downstream_cell(c)->keeps_half_open)
+    {
+        sl_stream_read_off(s);
+        c->keep_alive = false; /* nothing can follow */
+        return;
+    }
     if (n < 0) {
         sl_h1_downstream_client_left(c);
         return;
@@ -266,6 +303,33 @@ void sl_h1_downstream_on_resume(struct sl_task *t)
         sl_h1_downstream_resume(c);
         work(c, c->pending.buf, c->pending.len);
     }
+}
+
+void sl_h1_downstream_go_idle(struct sl_h1_downstream *c)
+{
+    sl_h1_body_fini(&c->body);
+    c->state = SL_H1_DOWN_IDLE;
+    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.idle_ms);
+}
+
+bool sl_h1_downstream_may_outlive_body(const struct sl_h1_downstream *c,
+                                       const struct sl_exchange *x)
+{
+    if (c->state != SL_H1_DOWN_BODY) {
+        return true;
+    }
+    /* Fed, it is known too late how much of the body was read. And RFC 9110 10.1.1: a client that
+     * waits may send the body or not, and what comes would be taken for it. */
+    return !c->feeding && !x->awaits_continue &&
+           (c->body.kind != SL_FRAMING_LENGTH || c->body.left_bytes <= SL_H1_LINGER_MAX_BYTES);
+}
+
+void sl_h1_downstream_discard_body(struct sl_h1_downstream *c)
+{
+    c->state = SL_H1_DOWN_DISCARDING;
+    c->lingered_bytes = 0;
+    sl_h1_downstream_set_deadline(c, SL_H1_LINGER_MS);
+    sl_h1_downstream_resume(c);
 }
 
 void sl_h1_downstream_go_on(struct sl_h1_downstream *c)

@@ -23,6 +23,9 @@ static void informational(struct sl_downstream *d, const struct sl_response_head
     ssize_t len = sl_h1_write_response(buf, room, h, &o);
     SL_ASSERT(len > 0, "an interim head of %u fields does not fit", h->headers.n);
     sl_stage_commit(c->w, (size_t)len);
+    if (h->status == 100 && c->state == SL_H1_DOWN_BODY) {
+        sl_h1_downstream_await_body(c);
+    }
 }
 
 static enum sl_h1_out_framing out_framing_for(const struct sl_h1_downstream *c,
@@ -73,7 +76,9 @@ static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl
     } else if (c->version_minor == 0 && o.framing.kind == SL_FRAMING_CHUNKED) {
         o.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
     }
-    if (c->out == SL_H1_OUT_CLOSE || c->out == SL_H1_OUT_TUNNEL || sl_h1_downstream_is_leaving(c)) {
+    if (c->out == SL_H1_OUT_CLOSE || c->out == SL_H1_OUT_TUNNEL || sl_h1_downstream_is_leaving(c) ||
+        !sl_h1_downstream_may_outlive_body(c, x))
+    {
         c->keep_alive = false;
     }
     if (c->out == SL_H1_OUT_TUNNEL) {
@@ -91,13 +96,12 @@ static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl
     sl_stage_commit(c->w, (size_t)len);
 }
 
-static void data(struct sl_downstream *d, struct sl_slice bytes)
+/* bytes as a chunk of our own; none at all when there are none, for that would be the last. */
+static void send_wrapped(struct sl_h1_downstream *c, struct sl_slice bytes)
 {
-    struct sl_h1_downstream *c = sl_h1_downstream_of(d);
     size_t room;
 
-    if (c->out != SL_H1_OUT_WRAPPED || bytes.len == 0) { /* an empty chunk would be the last */
-        sl_stage_send(c->w, &c->stream, bytes);
+    if (bytes.len == 0) {
         return;
     }
     char *line = sl_stage_room(c->w, &c->stream, SL_H1_CHUNK_HEAD_BYTES, &room);
@@ -106,6 +110,28 @@ static void data(struct sl_downstream *d, struct sl_slice bytes)
     char *end = sl_stage_room(c->w, &c->stream, 2, &room);
     memcpy(end, "\r\n", 2);
     sl_stage_commit(c->w, 2);
+}
+
+static void data(struct sl_downstream *d, struct sl_slice bytes)
+{
+    struct sl_h1_downstream *c = sl_h1_downstream_of(d);
+
+    if (c->out == SL_H1_OUT_WRAPPED) {
+        send_wrapped(c, bytes);
+    } else {
+        sl_stage_send(c->w, &c->stream, bytes);
+    }
+}
+
+static void insert(struct sl_downstream *d, struct sl_slice bytes)
+{
+    struct sl_h1_downstream *c = sl_h1_downstream_of(d);
+
+    if (c->out == SL_H1_OUT_CHUNKED || c->out == SL_H1_OUT_WRAPPED) {
+        send_wrapped(c, bytes);
+    } else if (c->out == SL_H1_OUT_CLOSE) {
+        sl_stage_send(c->w, &c->stream, bytes);
+    }
 }
 
 static void end(struct sl_downstream *d, const struct sl_headers *trailers)
@@ -141,7 +167,7 @@ static void read_on(struct sl_downstream *d)
     struct sl_h1_downstream *c = sl_h1_downstream_of(d);
 
     if (c->state == SL_H1_DOWN_BODY && !c->stream.reading) {
-        sl_h1_downstream_set_deadline(c, SL_H1_BODY_STALL_MS);
+        sl_h1_downstream_await_body(c);
         sl_h1_downstream_resume(c);
     } else if (c->state == SL_H1_DOWN_TUNNEL && !c->stream.reading && c->pending.len == 0) {
         sl_h1_downstream_resume(c); /* otherwise on_resume does */
@@ -166,15 +192,19 @@ static void done(struct sl_downstream *d, bool whole)
         return;
     }
     bool unread = c->state == SL_H1_DOWN_BODY || c->pending.len > 0;
+    if (c->state == SL_H1_DOWN_BODY && c->keep_alive && !c->feeding &&
+        !sl_h1_downstream_is_leaving(c))
+    {
+        sl_h1_downstream_discard_body(c);
+        return;
+    }
     if (c->state == SL_H1_DOWN_BODY || !c->keep_alive ||
         (sl_h1_downstream_is_leaving(c) && !unread && sl_socket_is_quiet(c->stream.fd)))
     {
         sl_h1_downstream_close_gracefully(c, unread);
         return;
     }
-    sl_h1_body_fini(&c->body);
-    c->state = SL_H1_DOWN_IDLE;
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->idle_timeout_ms);
+    sl_h1_downstream_go_idle(c);
     sl_h1_downstream_go_on(c);
 }
 
@@ -182,6 +212,7 @@ const struct sl_downstream_ops sl_h1_downstream_ops = {
     .informational = informational,
     .head = head,
     .data = data,
+    .insert = insert,
     .end = end,
     .read_off = read_off,
     .read_on = read_on,

@@ -22,7 +22,7 @@ void sl_h1_upstream_close(struct sl_h1_upstream *c)
     if (c->state == SL_H1_UP_IDLE) {
         sl_h1_upstream_unlink_idle(c);
     }
-    sl_stage_flush_of(w, &c->stream);
+    sl_stage_drop_of(w, &c->stream);
     sl_deadline_remove(sl_loop_wheel(w->loop), &c->deadline);
     sl_stream_close(&c->stream);
     sl_h1_body_fini(&c->body);
@@ -55,7 +55,7 @@ static void head(struct sl_upstream *u, struct sl_exchange *x, const struct sl_h
     /* The head was parsed from 64 KiB, its line from 16; the stage holds both, and what we add. */
     SL_ASSERT(len > 0, "a request head of %u fields does not fit", x->request.headers.n);
     sl_stage_commit(c->w, (size_t)len);
-    c->requests_n++;
+    c->requests_left_n--;
 }
 
 static void data(struct sl_upstream *u, struct sl_slice bytes)
@@ -113,10 +113,15 @@ static bool is_high(struct sl_upstream *u)
 
 static bool reusable(const struct sl_h1_upstream *c)
 {
-    return c->state == SL_H1_UP_ENDED && c->keep_alive && !c->broken && c->keepalive_idle_ms > 0 &&
+    return c->state == SL_H1_UP_ENDED && c->keep_alive && !c->broken &&
            c->stream.broken_code == SL_OK && sl_stream_unsent(&c->stream) == 0 &&
-           c->requests_n < SL_UPSTREAM_REQUESTS_N && sl_h1_upstream_now_ms(c) < c->retire_ms &&
-           !c->w->draining && sl_endpoint_is_named(c->endpoint, c->w->idx);
+           c->requests_left_n > 0 && sl_h1_upstream_now_ms(c) < c->retire_ms && !c->w->draining &&
+           sl_endpoint_is_named(c->endpoint, c->w->idx);
+}
+
+static bool is_between_events(struct sl_upstream *u)
+{
+    return sl_h1_body_is_between_events(&sl_h1_upstream_of(u)->body);
 }
 
 static void release(struct sl_upstream *u, bool whole)
@@ -127,7 +132,8 @@ static void release(struct sl_upstream *u, bool whole)
     if (!whole && c->state == SL_H1_UP_TUNNEL) { /* what is cut must not look like an orderly end */
         sl_socket_reset_on_close(c->stream.fd);
     }
-    if (!whole || !reusable(c)) {
+    uint64_t idle_ms = whole && reusable(c) ? sl_h1_upstream_may_idle_ms(c) : 0;
+    if (idle_ms == 0) {
         sl_h1_upstream_close(c);
         return;
     }
@@ -135,7 +141,7 @@ static void release(struct sl_upstream *u, bool whole)
     if (!c->stream.reading) {
         sl_stream_read_on(&c->stream);
     }
-    sl_h1_upstream_keep_idle(c);
+    sl_h1_upstream_keep_idle(c, idle_ms);
 }
 
 static const struct sl_upstream_ops upstream_ops = {
@@ -146,6 +152,8 @@ static const struct sl_upstream_ops upstream_ops = {
     .read_on = read_on,
     .is_high = is_high,
     .is_sent = is_sent,
+    .head_due = sl_h1_upstream_head_due,
+    .is_between_events = is_between_events,
     .release = release,
 };
 
@@ -156,6 +164,7 @@ void sl_h1_upstream_fail(struct sl_h1_upstream *c, enum sl_reason reason)
     c->base.exchange = NULL;
     sl_h1_upstream_close(c);
     if (x != NULL) {
+        x->sent = x->sent && c->stream.wrote;
         sl_exchange_upstream_failed(x, reason);
     }
 }
@@ -241,8 +250,10 @@ static void begin(struct sl_h1_upstream *c, const struct sl_view_pool *pool, str
 {
     c->state = SL_H1_UP_HEAD;
     c->interim_n = 0;
+    c->head_is_due = false;
+    c->stream.wrote = false;
     c->scan = (struct sl_h1_scan){0};
-    c->keepalive_idle_ms = pool->conf->timeouts.keepalive_idle_ms;
+    c->idle_wanted_ms = pool->conf->timeouts.keepalive_idle_ms;
     c->base.exchange = x;
     x->up = &c->base;
 }
@@ -280,6 +291,9 @@ static struct sl_h1_upstream *connect_new(struct sl_l7 *w, const struct sl_view_
     c->transport_identity = pool->transport_identity;
     c->retire_ms =
         now + SL_UPSTREAM_AGE_MS * 9 / 10 + sl_rng_below(&w->rng, SL_UPSTREAM_AGE_MS / 5);
+    c->idle_told_ms = UINT64_MAX;
+    c->requests_left_n = SL_UPSTREAM_REQUESTS_N * 9 / 10 +
+                         (uint32_t)sl_rng_below(&w->rng, SL_UPSTREAM_REQUESTS_N / 5);
     sl_deadline_init(&c->deadline, on_idle_deadline);
     c->attaching = true;
     c->open_code = SL_AGAIN;
@@ -294,7 +308,7 @@ int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, stru
 {
     /* A kept connection may be ending unseen, and an upgrade is not sent twice. */
     struct sl_h1_upstream *c =
-        x->request.upgrade.len == 0 ? sl_h1_upstream_take_idle(w, pool, ep) : NULL;
+        x->request.upgrade.len == 0 && !x->wants_new ? sl_h1_upstream_take_idle(w, pool, ep) : NULL;
 
     x->reused = c != NULL;
     if (c != NULL) {

@@ -18,7 +18,8 @@
 
 #include "exchange.h"
 
-#define SL_UPSTREAM_AGE_MS (3600ULL * 1000) /* +-10 %, so that they do not end together */
+/* Both +-10 %, so that they do not end together. */
+#define SL_UPSTREAM_AGE_MS (3600ULL * 1000)
 #define SL_UPSTREAM_REQUESTS_N 10000
 #define SL_UPSTREAM_INTERIM_MAX_N 16 /* 1xx heads before a response */
 

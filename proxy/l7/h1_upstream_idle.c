@@ -2,6 +2,7 @@
 #include "h1_upstream_internal.h"
 
 #include "proxy/io/socket.h"
+#include "proxy/upstream/idle_limit.h"
 
 #define LOOK_AFTER_MS 100 /* idle for longer: one recv tells whether the end is on its way */
 
@@ -21,7 +22,14 @@ void sl_h1_upstream_unlink_idle(struct sl_h1_upstream *c)
     cell->idle_n--;
 }
 
-void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c)
+uint64_t sl_h1_upstream_may_idle_ms(const struct sl_h1_upstream *c)
+{
+    uint64_t ms = sl_idle_limit_apply(c->endpoint, c->idle_wanted_ms, sl_h1_upstream_now_ms(c));
+
+    return c->idle_told_ms < ms ? c->idle_told_ms : ms;
+}
+
+void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c, uint64_t idle_ms)
 {
     struct sl_endpoint_cell *cell = &c->endpoint->cells[c->w->idx];
     struct sl_h1_upstream *head = cell->idle_head;
@@ -34,8 +42,7 @@ void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c)
     }
     cell->idle_head = c;
     cell->idle_n++;
-    sl_deadline_set(sl_loop_wheel(c->w->loop), &c->deadline,
-                    c->idle_since_ms + c->keepalive_idle_ms);
+    sl_deadline_set(sl_loop_wheel(c->w->loop), &c->deadline, c->idle_since_ms + idle_ms);
 }
 
 struct sl_h1_upstream *sl_h1_upstream_take_idle(struct sl_l7 *w, const struct sl_view_pool *pool,

@@ -35,13 +35,15 @@ struct sl_h1_upstream {
     enum sl_h1_upstream_state state;
     int open_code; /* how opening ended before attach returned */
     bool attaching;
-    bool keep_alive; /* the response allows another one */
-    bool half_close; /* our side of a tunnel ends with what is unsent */
-    bool broken;     /* sending failed: what was received is still read */
-    uint32_t requests_n;
+    bool keep_alive;          /* the response allows another one */
+    bool head_is_due;         /* it is held no longer, body or not */
+    bool half_close;          /* our side of a tunnel ends with what is unsent */
+    bool broken;              /* sending failed: what was received is still read */
+    uint32_t requests_left_n; /* before it is too old */
     uint32_t interim_n;
     uint64_t transport_identity;
-    uint64_t keepalive_idle_ms;
+    uint64_t idle_wanted_ms;
+    uint64_t idle_told_ms; /* the least of Keep-Alive: timeout, if it said so; UINT64_MAX */
     uint64_t retire_ms;
     uint64_t idle_since_ms;
 };
@@ -72,13 +74,17 @@ void sl_h1_upstream_fail(struct sl_h1_upstream *c, enum sl_reason reason);
 /* ---- h1_upstream_response.c */
 
 void sl_h1_upstream_on_readable(struct sl_stream *s);
+void sl_h1_upstream_head_due(struct sl_upstream *u);
 
 /* ---- h1_upstream_idle.c */
 
 /* A kept connection to ep that may be used again, out of the idle ones; NULL: there is none. */
 struct sl_h1_upstream *sl_h1_upstream_take_idle(struct sl_l7 *w, const struct sl_view_pool *pool,
                                                 struct sl_endpoint *ep);
-void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c);
+
+/* How long c may wait for its next request before the endpoint might close it; 0: not at all. */
+uint64_t sl_h1_upstream_may_idle_ms(const struct sl_h1_upstream *c);
+void sl_h1_upstream_keep_idle(struct sl_h1_upstream *c, uint64_t idle_ms);
 void sl_h1_upstream_unlink_idle(struct sl_h1_upstream *c);
 
 #endif

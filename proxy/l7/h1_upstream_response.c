@@ -8,6 +8,9 @@
 #include "h1_upstream_internal.h"
 #include "tunnel.h"
 
+#include "proxy/proto/field.h"
+#include "proxy/upstream/idle_limit.h"
+
 static bool on_body_bytes(void *arg, struct sl_slice wire, uint64_t body_bytes)
 {
     struct sl_h1_upstream *c = arg;
@@ -55,11 +58,23 @@ static bool hold(struct sl_h1_upstream *c, const struct sl_response_head *h, siz
     bool empty = h->framing.kind == SL_FRAMING_NONE ||
                  (h->framing.kind == SL_FRAMING_LENGTH && h->framing.length_bytes == 0);
 
-    if (more_n > 0 || empty || !sl_exchange_holds_head(c->base.exchange, h)) {
+    if (more_n > 0 || empty || c->head_is_due || !sl_exchange_holds_head(c->base.exchange, h)) {
         return false;
     }
     c->scan = (struct sl_h1_scan){0};
     return true;
+}
+
+/* What many say beside closing silently: Keep-Alive: timeout=5 (RFC 2068 section 19.7.1.1). */
+static void note_keep_alive(struct sl_h1_upstream *c, const struct sl_response_head *h)
+{
+    const struct sl_header *f = sl_headers_find(&h->headers, SL_HEADER_KEEP_ALIVE);
+    uint32_t seconds;
+
+    if (f != NULL && sl_field_parse_keep_alive(f->value, &seconds) == SL_OK) {
+        uint64_t below_ms = sl_idle_limit_below((uint64_t)seconds * 1000);
+        c->idle_told_ms = below_ms < c->idle_told_ms ? below_ms : c->idle_told_ms;
+    }
 }
 
 /* Bytes worked off; 0 when more are needed or the connection is another's business by now. */
@@ -96,11 +111,13 @@ static size_t take_head(struct sl_h1_upstream *c, const char *buf, size_t len)
     }
     c->scan = (struct sl_h1_scan){0};
     if (!interim) {
+        note_keep_alive(c, &h);
         c->keep_alive = h.keep_alive;
         c->state = h.status == 101 ? SL_H1_UP_TUNNEL : SL_H1_UP_BODY;
         sl_h1_body_init(&c->body, &h.framing);
     }
     sl_exchange_response_head(x, &h);
+    c->body.wants_tail = c->base.exchange == x && x->heartbeat_ms != 0;
     if (c->base.exchange == x && c->state == SL_H1_UP_BODY && sl_h1_body_ended(&c->body)) {
         response_ended(c, len - (size_t)n);
     }
@@ -140,16 +157,30 @@ static void work(struct sl_h1_upstream *c, const char *buf, size_t len)
     }
     if (c->state != SL_H1_UP_HEAD) {
         used = len; /* what came after the end was noted in response_ended */
+    } else if (used < len && c->base.exchange != NULL) {
+        c->base.exchange->reused = false; /* it has begun to answer: what ends it now is news */
     }
     if (sl_h1_pending_keep(&c->pending, buf, len, used) != SL_OK) {
         sl_h1_upstream_fail(c, SL_REASON_OVERLOAD);
     }
 }
 
+void sl_h1_upstream_head_due(struct sl_upstream *u)
+{
+    struct sl_h1_upstream *c = sl_h1_upstream_of(u);
+
+    c->head_is_due = true;
+    work(c, c->pending.buf, c->pending.len);
+}
+
 /* The other side has ended: for a body that lasts until then, that is the end. */
 static void on_end(struct sl_h1_upstream *c, int code)
 {
     if (c->base.exchange == NULL) {
+        if (c->state == SL_H1_UP_IDLE) {
+            uint64_t now = sl_h1_upstream_now_ms(c);
+            sl_idle_limit_on_closed(c->endpoint, now - c->idle_since_ms, now);
+        }
         sl_h1_upstream_close(c);
     } else if (c->state == SL_H1_UP_BODY && c->body.kind == SL_FRAMING_UNTIL_CLOSE &&
                code == SL_ECLOSED)

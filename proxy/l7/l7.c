@@ -143,6 +143,15 @@ void sl_stage_flush(struct sl_l7 *w)
     sl_stream_send(s, &iov, 1);
 }
 
+void sl_stage_drop_of(struct sl_l7 *w, const struct sl_stream *s)
+{
+    if (w->stage.stream == s) {
+        w->stage.stream = NULL;
+        w->stage.len = 0;
+        sl_task_cancel(&w->stage.flush);
+    }
+}
+
 char *sl_stage_room(struct sl_l7 *w, struct sl_stream *s, size_t need, size_t *room)
 {
     struct sl_stage *st = &w->stage;

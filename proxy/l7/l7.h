@@ -42,12 +42,16 @@ struct sl_stage {
     struct sl_task flush;
 };
 
+#define SL_REPLAY_MAX_BYTES ((size_t)1024 * 1024)         /* of one request's body */
+#define SL_REPLAY_BUDGET_BYTES ((size_t)64 * 1024 * 1024) /* of all, in all workers together */
+
 struct sl_l7 {
     uint32_t idx;
     uint32_t workers_n;
     struct sl_loop *loop;
     struct sl_l7 *const *peers; /* all workers, this one too */
     struct sl_chunk_pool chunks;
+    size_t replay_bytes; /* of chunks that only wait for a retry, perhaps */
     struct sl_rng rng;
     struct sl_stage stage;
     char *scratch;
@@ -98,6 +102,9 @@ void sl_stage_commit(struct sl_l7 *w, size_t len);
 /* Sends bytes after what is staged for s: copied behind it when small, else one writev. */
 void sl_stage_send(struct sl_l7 *w, struct sl_stream *s, struct sl_slice bytes);
 void sl_stage_flush(struct sl_l7 *w);
+
+/* Forgets what is staged for s, which will not be sent any more. */
+void sl_stage_drop_of(struct sl_l7 *w, const struct sl_stream *s);
 
 /* Only if s is the one that something is staged for. */
 static inline void sl_stage_flush_of(struct sl_l7 *w, const struct sl_stream *s)

@@ -29,8 +29,8 @@ struct sl_view_listener;
 
 struct sl_listener_cell {
     _Alignas(64) const struct sl_view_listener *current; /* NULL: no config names it any more */
-    uint64_t head_timeout_ms;                            /* of current, or the last one */
-    uint64_t idle_timeout_ms;
+    struct sl_listener_timeouts_config timeouts;         /* of current, or the last one */
+    bool keeps_half_open;                                /* the same */
     struct sl_listener *listener;
     struct sl_l7 *worker;
     struct sl_io io;

@@ -3,6 +3,8 @@
 
 #include <sluiced/err.h>
 
+#define DAY_S (24U * 3600U)
+
 /* RFC 9110 section 5.6.2: letters, digits and !#$%&'*+-.^_`|~ */
 const unsigned char sl_token_lower[256] = {
     ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
@@ -105,4 +107,19 @@ int sl_field_parse_delay(struct sl_slice value, uint32_t max_s, uint32_t *out_s)
     }
     *out_s = (uint32_t)s;
     return SL_OK;
+}
+
+int sl_field_parse_keep_alive(struct sl_slice value, uint32_t *out_s)
+{
+    static const struct sl_slice name = {"timeout=", 8};
+    struct sl_slice element;
+
+    while (sl_field_next(&value, &element)) {
+        if (element.len > name.len && sl_slice_ieq((struct sl_slice){element.ptr, name.len}, name))
+        {
+            struct sl_slice seconds = {element.ptr + name.len, element.len - name.len};
+            return sl_field_parse_delay(seconds, DAY_S, out_s);
+        }
+    }
+    return SL_EPROTO;
 }

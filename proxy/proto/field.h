@@ -3,7 +3,7 @@
  * field: the small languages inside field values.
  *
  * Thread:    any (pure)
- * Source:    RFC 9110 sections 5.6, 8.3.1 and 10.2.3
+ * Source:    RFC 9110 sections 5.6, 8.3.1 and 10.2.3; RFC 2068 section 19.7.1.1
  */
 #ifndef SL_PROTO_FIELD_H
 #define SL_PROTO_FIELD_H
@@ -41,5 +41,9 @@ bool sl_field_is_media_type(struct sl_slice value, struct sl_slice type);
 /* The delay-seconds form of Retry-After; what exceeds max_s becomes max_s. SL_EPROTO for an
  * HTTP-date, or anything else that is not digits. */
 int sl_field_parse_delay(struct sl_slice value, uint32_t max_s, uint32_t *out_s) SL_MUST_CHECK;
+
+/* The timeout of a Keep-Alive field ("timeout=5, max=100"), at most a day. SL_EPROTO: it has none
+ * that is a number. */
+int sl_field_parse_keep_alive(struct sl_slice value, uint32_t *out_s) SL_MUST_CHECK;
 
 #endif

@@ -381,6 +381,11 @@ bool sl_h1_chunk_done(const struct sl_h1_chunk *c)
     return c->state == DONE;
 }
 
+bool sl_h1_chunk_is_between(const struct sl_h1_chunk *c)
+{
+    return c->state < LINE_END; /* a size line is forwarded when it is whole, with its data */
+}
+
 struct sl_headers sl_h1_chunk_trailers(const struct sl_h1_chunk *c)
 {
     if (c->state != DONE || c->trailers == NULL) {

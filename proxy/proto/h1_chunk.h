@@ -68,6 +68,10 @@ ssize_t sl_h1_chunk_next(struct sl_h1_chunk *c, const char *in, size_t len,
 /* The last byte of the body, trailers included, was read. What follows is another message. */
 bool sl_h1_chunk_done(const struct sl_h1_chunk *c);
 
+/* Whether what was forwarded of head and raw ends between two chunks, so that another chunk may be
+ * put in. */
+bool sl_h1_chunk_is_between(const struct sl_h1_chunk *c);
+
 /* After the end: the trailer fields, without those that may not come as trailers (framing,
  * routing, authentication, payload processing: every name of the header table). Empty when none
  * came. Valid until fini. */

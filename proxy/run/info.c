@@ -6,6 +6,8 @@
 
 #include "process.h"
 
+#include "proxy/upstream/idle_limit.h"
+
 #include <string.h>
 
 static struct sl_process *of(struct sl_control *c)
@@ -153,6 +155,7 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
         .draining = m->draining,
         .health = atomic_load_explicit(&ep->health, memory_order_relaxed),
         .ejected_ms = until_ms > now_ms ? until_ms - now_ms : 0,
+        .keepalive_learned_ms = sl_idle_limit_learned(ep, now_ms),
         .in_flight_n = atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed),
     };
     for (int s = 0; s < SL_ENDPOINT_STATS_N; s++) {

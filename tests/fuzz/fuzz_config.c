@@ -44,7 +44,7 @@ static void check_config(const struct sl_config *c)
     for (size_t i = 0; i < c->listeners_n; i++) {
         const struct sl_listener_config *l = &c->listeners[i];
 
-        SL_ASSERT(l->name != NULL && l->routes_n > 0 && l->head_timeout_ms > 0, "listener %zu", i);
+        SL_ASSERT(l->name != NULL && l->routes_n > 0 && l->timeouts.head_ms > 0, "listener %zu", i);
         for (size_t j = 0; j < l->routes_n; j++) {
             check_route(c, &l->routes[j]);
         }

@@ -153,8 +153,8 @@ static inline void l7_begin_view(struct l7_fixture *f)
 
     f->route_conf =
         (struct sl_route_config){.name = "all", .path = "/", .sides_n = 1, .max_body_bytes = 65536};
-    f->listener_conf = (struct sl_listener_config){
-        .name = "edge", .head_timeout_ms = 10000, .idle_timeout_ms = 75000};
+    f->listener_conf =
+        (struct sl_listener_config){.name = "edge", .timeouts = {10000, 60000, 60000, 75000}};
     f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
     l7_check(f->listener != NULL);
     f->listener->name = sl_strdup("edge");

@@ -5,16 +5,15 @@ Whatever two parsers could read differently must end here: one request in, at mo
 the same in the access log, and never a connection that carries the rest of something else.
 """
 
-import socket
 import threading
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
 from lib.config import config, pool
-from lib.raw_corpus import ANSWERS, OK, REQUESTS, SMUGGLED, Answer, Seen, Vector
+from lib.raw_corpus import ANSWERS, OK, REQUESTS, Answer, Seen, Vector
 from lib.wait import wait_until
-from lib.wire import (Action, Close, Closed, Message, RawUpstream, Reader, Wait, Wire, answer_bytes,
+from lib.wire import (Action, Close, Closed, Message, RawUpstream, Wait, Wire, answer_bytes,
                       request_bytes)
 
 Outcome = List[Any]
@@ -168,56 +167,3 @@ def test_answer_that_nobody_asked_for_ends_its_connection(sluiced, upstream):
         wait_until(server.ended_by_peer.is_set, 5, "the connection to be closed", proxy.log)
         assert wire.ask("GET", "/").body == b"two"
     assert server.connections_of == [1, 2]
-
-
-def hasty_server() -> Tuple[socket.socket, List[Tuple[int, str]]]:
-    """Answers as soon as a head is there, and reads on: whose head it saw on which connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    seen: List[Tuple[int, str]] = []
-
-    def serve(sock: socket.socket, number: int) -> None:
-        reader = Reader(sock)
-        try:
-            while True:
-                message = reader.head()
-                seen.append((number, message.target))
-                sock.sendall(OK)
-        except (Closed, OSError, ValueError, AssertionError):
-            sock.close()
-
-    def accept() -> None:
-        number = 0
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except OSError:
-                return
-            number += 1
-            threading.Thread(target=serve, args=(sock, number), daemon=True).start()
-    threading.Thread(target=accept, daemon=True).start()
-    return listener, seen
-
-
-EARLY_FIELDS = {
-    "length": [("Content-Length", "200")],
-    "chunked": [("Transfer-Encoding", "chunked")],
-    "continue": [("Content-Length", "200"), ("Expect", "100-continue")],
-}
-
-
-@pytest.mark.parametrize("how", sorted(EARLY_FIELDS))
-def test_rest_of_a_body_that_was_answered_early_is_nobodys_request(sluiced, how):
-    server, seen = hasty_server()
-    proxy = sluiced(config({"chat": pool(f"127.0.0.1:{server.getsockname()[1]}")}, workers=1))
-    try:
-        with Wire(proxy.address("edge")) as wire:
-            wire.send(request_bytes("POST", "/early", None, EARLY_FIELDS[how]))
-            assert wire.reader.response().status == 200
-            send_pieces(wire, SMUGGLED * 6, 50)
-            assert wire.closed_within(5)
-        with Wire(proxy.address("edge")) as wire:
-            assert wire.ask("GET", "/after").body == b"ok"
-    finally:
-        server.close()
-    assert seen == [(1, "/early"), (2, "/after")]
-    assert [line["path"] for line in proxy.access_log(2)] == ["/early", "/after"]

@@ -104,11 +104,16 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(c->listeners_n, 1);
     assert_string_equal(l->bind.host, "::1");
     assert_null(l->tls);
-    assert_int_equal(l->head_timeout_ms, 10000);
-    assert_int_equal(l->idle_timeout_ms, 75000);
+    assert_int_equal(l->timeouts.head_ms, 10000);
+    assert_int_equal(l->timeouts.body_ms, 60000);
+    assert_int_equal(l->timeouts.write_ms, 60000);
+    assert_int_equal(l->timeouts.idle_ms, 75000);
     assert_string_equal(l->routes[0].path, "/");
     assert_null(l->routes[0].host);
     assert_int_equal(l->routes[0].max_body_bytes, 64 << 20);
+    assert_int_equal(l->routes[0].heartbeat_ms, 0);
+    assert_false(l->routes[0].replays_generations);
+    assert_false(l->keeps_half_open);
     assert_int_equal(l->routes[0].sides_n, 1);
     assert_int_equal(l->routes[0].sides[0].weight, 1);
 
@@ -124,6 +129,7 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(p->health.rise_n, 2);
     assert_int_equal(p->health.fall_n, 3);
     assert_int_equal(p->timeouts.connect_ms, 1000);
+    assert_int_equal(p->timeouts.write_ms, 60000);
     assert_int_equal(p->timeouts.first_byte_ms, 300000);
     assert_int_equal(p->timeouts.inter_byte_ms, 300000);
     assert_int_equal(p->timeouts.total_ms, 0);
@@ -183,8 +189,8 @@ static void options_of_listeners_and_routes_reach_their_fields(void **state)
     assert_string_equal(c->listeners[1].name, "two");
     assert_string_equal(l->name, "edge");
     assert_int_equal(l->bind.port, 8080);
-    assert_int_equal(l->head_timeout_ms, 5000);
-    assert_int_equal(l->idle_timeout_ms, 60000);
+    assert_int_equal(l->timeouts.head_ms, 5000);
+    assert_int_equal(l->timeouts.idle_ms, 60000);
     assert_string_equal(l->pos.file, "f.yaml");
     assert_string_equal(l->pos.key, "listeners[0]");
     assert_int_equal(l->pos.line, 5);

@@ -234,7 +234,8 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:73: pools.p.timeouts.total: expected at most one year (8760h), found \"8761h\"; write "
          "150ms, 2s, 5m or 1h"},
         {WITH("timeouts: { idle: 3s }"),
-         "1:66: pools.p.timeouts.idle: unknown key; expected connect, first_byte, inter_byte, "
+         "1:66: pools.p.timeouts.idle: unknown key; expected connect, write, first_byte, "
+         "inter_byte, "
          "total or keepalive_idle"},
     };
     struct sl_config_errors errors;

@@ -11,6 +11,7 @@
 #include "proxy/l7/access_log.h"
 #include "proxy/l7/exchange.h"
 #include "proxy/l7/h1_downstream.h"
+#include "proxy/l7/h1_downstream_internal.h"
 #include "tests/unit/check.h"
 
 #include <errno.h>
@@ -99,8 +100,8 @@ static void begin_view(struct fixture *f)
     };
     f->route_conf = (struct sl_route_config){
         .name = "all", .path = "/", .sides_n = 1, .max_body_bytes = UINT64_MAX};
-    f->listener_conf = (struct sl_listener_config){
-        .name = "edge", .head_timeout_ms = 10000, .idle_timeout_ms = 75000};
+    f->listener_conf =
+        (struct sl_listener_config){.name = "edge", .timeouts = {10000, 60000, 60000, 75000}};
     f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
     assert_non_null(f->listener);
     f->listener->name = sl_strdup("edge");
@@ -272,6 +273,39 @@ static void an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client(
     end(&f);
 }
 
+/* The end of a kept connection arrives between our look at it and our first byte: the kernel then
+ * refuses the byte, and a request of which nothing left may be sent again, whatever it is. */
+static void a_generation_of_which_nothing_was_sent_goes_to_a_new_connection(void **state)
+{
+    struct fixture f;
+    char text[4096];
+    (void)state;
+
+    begin(&f);
+    say(f.client_fd, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    int up = accept_upstream(&f);
+    (void)hear(&f, up, text, sizeof(text), "\r\n\r\n");
+    say(up, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    (void)hear(&f, f.client_fd, text, sizeof(text), "ok");
+
+    say(f.client_fd, "POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    sl_socket_reset_on_close(up);
+    sl_socket_close(up);
+    /* As if the request had been read before the reset was seen. */
+    struct sl_h1_downstream *c =
+        sl_container_of(f.w->downstreams.next, struct sl_h1_downstream, link);
+    sl_h1_downstream_on_readable(&c->stream);
+    up = accept_upstream(&f);
+    (void)hear(&f, up, text, sizeof(text), "abc");
+    check(strncmp(text, "POST /second ", 13) == 0, "%s", text);
+    say(up, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+    (void)hear(&f, f.client_fd, text, sizeof(text), "done");
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_FAILURES), 0);
+    assert_int_equal(sl_series_sum(f.of_pool, SL_POOL_CONNECT_FAILURES), 0);
+    sl_socket_close(up);
+    end(&f);
+}
+
 static void what_a_client_that_leaves_had_taken_is_given_back(void **state)
 {
     static const char *const leave_after[] = {"GET /a HT", "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -302,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_endpoint_that_goes_while_a_retry_waits_may_still_be_named_in_the_log),
         cmocka_unit_test(an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client),
+        cmocka_unit_test(a_generation_of_which_nothing_was_sent_goes_to_a_new_connection),
         cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,6 +207,63 @@ static void a_broken_chunk_is_a_fault(void **state)
     sl_h1_body_fini(&b);
 }
 
+static bool ignore(void *arg, struct sl_slice wire, uint64_t body_bytes)
+{
+    (void)arg;
+    (void)wire;
+    (void)body_bytes;
+    return true;
+}
+
+/* Where a comment may be put into an event stream: behind a blank line, and between chunks. */
+static void a_body_knows_whether_it_stands_between_events(void **state)
+{
+    static const struct {
+        enum sl_framing_kind kind;
+        const char *bytes;
+        bool between;
+    } rows[] = {
+        {SL_FRAMING_UNTIL_CLOSE, "", true},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\n\n", true},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\r\n\r\n", true},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\r\r", true},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\n\r\n", true},
+        {SL_FRAMING_UNTIL_CLOSE, "\n\n", true},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\n", false},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x\r\n", false},
+        {SL_FRAMING_UNTIL_CLOSE, "data: x", false},
+        {SL_FRAMING_UNTIL_CLOSE, "\n", false},
+        {SL_FRAMING_CHUNKED, "", true},
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n\r\n", true},
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n\r\n5", true}, /* a part of a size line is not sent yet */
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n\r\n5;x", true},
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n\r\n5\r\n", false},
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n\r", false},
+        {SL_FRAMING_CHUNKED, "3\r\na\n\n", false},
+        {SL_FRAMING_CHUNKED, "9\r\na\n\n", false},
+        {SL_FRAMING_CHUNKED, "2\r\na\n\r\n1\r\n\n\r\n", true}, /* an event of two chunks */
+        {SL_FRAMING_CHUNKED, "2\r\na\n\r\n", false},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        for (size_t cut = 0; cut <= strlen(rows[i].bytes); cut++) {
+            struct sl_framing framing = {.kind = rows[i].kind};
+            struct sl_slice all = sl_slice_of(rows[i].bytes);
+            struct sl_h1_body b;
+
+            sl_h1_body_init(&b, &framing);
+            b.wants_tail = true;
+            assert_int_equal(sl_h1_body_feed(&b, all.ptr, cut, true, ignore, NULL), cut);
+            assert_int_equal(sl_h1_body_feed(&b, all.ptr + cut, all.len - cut, true, ignore, NULL),
+                             all.len - cut);
+            check(sl_h1_body_is_between_events(&b) == rows[i].between, "\"%s\" cut at %zu",
+                  rows[i].bytes, cut);
+            sl_h1_body_fini(&b);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +276,7 @@ int main(void)
         cmocka_unit_test(a_chunked_body_is_the_same_however_it_arrives),
         cmocka_unit_test(a_callback_that_says_stop_is_not_called_again),
         cmocka_unit_test(a_broken_chunk_is_a_fault),
+        cmocka_unit_test(a_body_knows_whether_it_stands_between_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

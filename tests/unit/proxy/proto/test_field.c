@@ -116,6 +116,29 @@ static void a_delay_is_digits_capped(void **state)
     }
 }
 
+static void a_keep_alive_field_tells_its_timeout(void **state)
+{
+    static const struct {
+        const char *value;
+        int rc;
+        uint32_t s;
+    } rows[] = {
+        {"timeout=5", SL_OK, 5},          {"max=100, Timeout=5", SL_OK, 5},
+        {"timeout=0", SL_OK, 0},          {"timeout=99999999999", SL_OK, 86400},
+        {"timeout=", SL_EPROTO, 42},      {"timeout", SL_EPROTO, 42},
+        {"timeout=5s", SL_EPROTO, 42},    {"timeout=-1", SL_EPROTO, 42},
+        {"max=100", SL_EPROTO, 42},       {"xtimeout=5", SL_EPROTO, 42},
+        {"\"timeout=5\"", SL_EPROTO, 42}, {"", SL_EPROTO, 42},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        uint32_t s = 42;
+        int rc = sl_field_parse_keep_alive(sl_slice_of(rows[i].value), &s);
+        check(rc == rows[i].rc && s == rows[i].s, "\"%s\": %d, %u", rows[i].value, rc, s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +147,7 @@ int main(void)
         cmocka_unit_test(a_token_is_found_whole_and_in_any_case),
         cmocka_unit_test(a_media_type_matches_whatever_its_parameters),
         cmocka_unit_test(a_delay_is_digits_capped),
+        cmocka_unit_test(a_keep_alive_field_tells_its_timeout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

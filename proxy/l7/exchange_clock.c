@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exchange_clock: one deadline for whatever an exchange waits for next: the end of its phase, of
+ * its whole time, or of the silence after which the client is told that somebody is there.
+ */
+#include "attempt.h"
+#include "exchange_internal.h"
+
+static uint64_t now_ms(const struct sl_exchange *x)
+{
+    return sl_loop_now_ms(x->w->loop);
+}
+
+static uint64_t due_ms(const struct sl_exchange *x, uint64_t after_ms)
+{
+    return after_ms != 0 ? now_ms(x) + after_ms : UINT64_MAX;
+}
+
+static void arm(struct sl_exchange *x)
+{
+    uint64_t due = x->phase_due_ms < x->total_due_ms ? x->phase_due_ms : x->total_due_ms;
+
+    due = x->beat_due_ms < due ? x->beat_due_ms : due;
+    if (due == UINT64_MAX) {
+        sl_deadline_clear(&x->deadline);
+    } else {
+        sl_deadline_set(sl_loop_wheel(x->w->loop), &x->deadline, due);
+    }
+}
+
+void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
+{
+    x->phase = phase;
+    x->phase_due_ms = due_ms(x, after_ms);
+    x->beat_due_ms = due_ms(x, x->heartbeat_ms);
+    arm(x);
+}
+
+void sl_exchange_await(struct sl_exchange *x)
+{
+    const struct sl_timeouts_config *t = &x->side->pool->conf->timeouts;
+
+    if (x->request_ended || x->awaits_continue) {
+        sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, t->first_byte_ms);
+    } else {
+        sl_exchange_enter(x, SL_PHASE_SENDING, x->up->ops->is_high(x->up) ? t->write_ms : 0);
+    }
+}
+
+void sl_exchange_begin_heartbeat(struct sl_exchange *x)
+{
+    x->heartbeat_ms = x->route->conf->heartbeat_ms;
+    x->beat_due_ms = due_ms(x, x->heartbeat_ms);
+    arm(x);
+}
+
+/* A comment, which every reader of an event stream skips (HTML Living Standard, section 9.2.6). It
+ * must not end up within an event. */
+static void beat(struct sl_exchange *x)
+{
+    static const struct sl_slice comment = {": heartbeat\n\n", 13};
+
+    x->beat_due_ms = due_ms(x, x->heartbeat_ms);
+    arm(x);
+    if (x->phase == SL_PHASE_STALLED) {
+        return; /* it has not taken yet what it was given */
+    }
+    if (!x->response_started) {
+        x->up->ops->head_due(x->up);
+    }
+    if (x->up->ops->is_between_events(x->up)) {
+        x->down->ops->insert(x->down, comment);
+    }
+}
+
+static void end_phase(struct sl_exchange *x)
+{
+    enum sl_reason reason = SL_REASON_INTER_BYTE_TIMEOUT;
+
+    switch (x->phase) {
+    case SL_PHASE_BACKOFF:
+        sl_attempt_begin(x);
+        return;
+    case SL_PHASE_STALLED:
+        sl_exchange_finish(x, SL_REASON_CLIENT_STALLED, false);
+        return;
+    case SL_PHASE_TUNNEL: /* both have gone quiet: not the endpoint's fault alone */
+        sl_exchange_finish(x, reason, false);
+        return;
+    case SL_PHASE_CONNECTING:
+        reason = SL_REASON_UPSTREAM_CONNECT_TIMEOUT;
+        break;
+    case SL_PHASE_SENDING:
+        reason = SL_REASON_UPSTREAM_STALLED;
+        break;
+    case SL_PHASE_FIRST_BYTE:
+        reason = SL_REASON_FIRST_BYTE_TIMEOUT;
+        break;
+    case SL_PHASE_ROUTING:
+    case SL_PHASE_BODY:
+        break;
+    }
+    sl_attempt_let_go(x, false);
+    sl_exchange_upstream_failed(x, reason);
+}
+
+void sl_exchange_on_deadline(struct sl_deadline *deadline)
+{
+    struct sl_exchange *x = sl_container_of(deadline, struct sl_exchange, deadline);
+
+    if (now_ms(x) >= x->total_due_ms) {
+        sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
+    } else if (now_ms(x) >= x->phase_due_ms) {
+        end_phase(x);
+    } else {
+        beat(x);
+    }
+}
