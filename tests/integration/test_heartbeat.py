@@ -134,10 +134,10 @@ def test_stream_that_fails_before_the_first_beat_is_still_sent_elsewhere(sluiced
     proxy = sluiced(config({"chat": pool(bad.address, good.address, balance="round_robin")},
                            [route("chat", heartbeat="2s", replay="generation")], workers=1))
     with Wire(proxy.address("edge")) as wire:
-        for _ in range(2):
+        for _ in range(4):
             ask(wire)
             assert wire.reader.response().body == b"good"
-    assert (len(bad.requests), len(good.requests)) == (1, 2)
+    assert (len(bad.requests) > 0, len(good.requests)) == (True, 4)
 
 
 @pytest.mark.parametrize("head, body", [

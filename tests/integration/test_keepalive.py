@@ -133,12 +133,11 @@ def test_generation_is_sent_again_where_the_route_says_so(sluiced, upstream):
                   [route("chat", replay="generation")], workers=1)
     proxy = sluiced(conf)
     with Wire(proxy.address("edge")) as wire:
-        for n in range(2):
+        for n in range(4):
             assert wire.ask("POST", "/v1/completions", b"%d" % n).body == b"good"
-    assert sorted(r.body for r in good.requests) == [b"0", b"1"]
-    assert len(bad.requests) == 1
-    lines = proxy.access_log(2)
-    assert sorted(line["tries"] for line in lines) == [1, 2]
+    assert [r.body for r in good.requests] == [b"0", b"1", b"2", b"3"]
+    assert len(bad.requests) > 0
+    assert sum(line["tries"] for line in proxy.access_log(4)) == 4 + len(bad.requests)
 
 
 def test_generation_is_sent_twice_at_most(sluiced, upstream):
