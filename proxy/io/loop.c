@@ -36,6 +36,7 @@ struct sl_loop {
     ev_timer wheel_timer;
     ev_io hangup_io;
     uint64_t now_us;
+    uint64_t turn;
     uint64_t wheel_armed_ms; /* what wheel_timer waits for; UINT64_MAX: nothing */
     struct sl_wheel wheel;
     struct sl_list tasks;
@@ -46,18 +47,15 @@ struct sl_loop {
     struct epoll_event hangup_batch[HANGUP_BATCH_N]; /* ptr NULLed when unwatched meanwhile */
 };
 
-_Static_assert(sizeof(ev_io) <= sizeof(((struct sl_io *)0)->read_watcher), "room for ev_io");
+_Static_assert(sizeof(ev_io) <= sizeof(((struct sl_io *)0)->watcher), "room for ev_io");
+_Static_assert((int)SL_READABLE == (int)EV_READ && (int)SL_WRITABLE == (int)EV_WRITE,
+               "events pass as they are");
 _Static_assert(sizeof(ev_timer) <= sizeof(((struct sl_timer *)0)->watcher), "room for ev_timer");
 _Static_assert(sizeof(ev_signal) <= sizeof(((struct sl_signal *)0)->watcher), "room for ev_signal");
 
-static ev_io *read_of(struct sl_io *io)
+static ev_io *watcher_of(struct sl_io *io)
 {
-    return (ev_io *)(void *)io->read_watcher;
-}
-
-static ev_io *write_of(struct sl_io *io)
-{
-    return (ev_io *)(void *)io->write_watcher;
+    return (ev_io *)(void *)io->watcher;
 }
 
 static ev_timer *timer_of(struct sl_timer *t)
@@ -140,6 +138,7 @@ static void on_check(struct ev_loop *ev, ev_check *w, int events)
     (void)events;
 
     l->now_us = sl_time_now_us();
+    l->turn++;
 }
 
 static void on_idle(struct ev_loop *ev, ev_idle *w, int events)
@@ -284,25 +283,21 @@ uint64_t sl_loop_now_us(const struct sl_loop *l)
     return l->now_us;
 }
 
+uint64_t sl_loop_turn(const struct sl_loop *l)
+{
+    return l->turn;
+}
+
 struct sl_wheel *sl_loop_wheel(struct sl_loop *l)
 {
     return &l->wheel;
 }
 
-static void on_io_read(struct ev_loop *ev, ev_io *w, int events)
+static void on_io(struct ev_loop *ev, ev_io *w, int events)
 {
     struct sl_io *io = w->data;
     (void)ev;
-    (void)events;
-    io->on_ready(io, SL_READABLE);
-}
-
-static void on_io_write(struct ev_loop *ev, ev_io *w, int events)
-{
-    struct sl_io *io = w->data;
-    (void)ev;
-    (void)events;
-    io->on_ready(io, SL_WRITABLE);
+    io->on_ready(io, events & (EV_READ | EV_WRITE));
 }
 
 void sl_io_init(struct sl_io *io, struct sl_loop *l, int fd,
@@ -310,45 +305,54 @@ void sl_io_init(struct sl_io *io, struct sl_loop *l, int fd,
 {
     io->on_ready = on_ready;
     io->loop = l;
-    ev_io_init(read_of(io), on_io_read, fd, EV_READ);
-    ev_io_init(write_of(io), on_io_write, fd, EV_WRITE);
-    read_of(io)->data = io;
-    write_of(io)->data = io;
+    ev_io_init(watcher_of(io), on_io, fd, EV_NONE);
+    watcher_of(io)->data = io;
 }
 
 void sl_io_make_urgent(struct sl_io *io)
 {
-    ev_set_priority(read_of(io), EV_MAXPRI - 1); /* the clock is at EV_MAXPRI */
+    ev_set_priority(watcher_of(io), EV_MAXPRI - 1); /* the clock is at EV_MAXPRI */
 }
 
-static void toggle(struct sl_io *io, ev_io *w, bool on)
+static int wanted_of(const struct sl_io *io)
 {
-    if (on && !ev_is_active(w)) {
+    const ev_io *w = (const ev_io *)(const void *)io->watcher; /* ev_is_active drops const */
+    return w->active != 0 ? w->events & (EV_READ | EV_WRITE) : EV_NONE;
+}
+
+/* libev tells the kernel once, before it waits, whatever happens to a watcher until then. */
+static void want(struct sl_io *io, int wanted)
+{
+    ev_io *w = watcher_of(io);
+
+    if (wanted == wanted_of(io)) {
+        return;
+    }
+    ev_io_stop(io->loop->ev, w);
+    if (wanted != EV_NONE) {
+        ev_io_modify(w, wanted);
         ev_io_start(io->loop->ev, w);
-    } else if (!on && ev_is_active(w)) {
-        ev_io_stop(io->loop->ev, w);
     }
 }
 
 void sl_io_want_read(struct sl_io *io, bool on)
 {
-    toggle(io, read_of(io), on);
+    want(io, on ? wanted_of(io) | EV_READ : wanted_of(io) & ~EV_READ);
 }
 
 void sl_io_want_write(struct sl_io *io, bool on)
 {
-    toggle(io, write_of(io), on);
+    want(io, on ? wanted_of(io) | EV_WRITE : wanted_of(io) & ~EV_WRITE);
 }
 
 bool sl_io_wants_read(const struct sl_io *io)
 {
-    return ((const ev_io *)(const void *)io->read_watcher)->active != 0; /* the macro drops const */
+    return (wanted_of(io) & EV_READ) != 0;
 }
 
 void sl_io_stop(struct sl_io *io)
 {
-    toggle(io, read_of(io), false);
-    toggle(io, write_of(io), false);
+    want(io, EV_NONE);
 }
 
 static void on_ev_timer(struct ev_loop *ev, ev_timer *w, int events)

@@ -30,10 +30,9 @@ enum {
 
 /* Opaque room for libev's watchers; loop.c asserts that it suffices. */
 struct sl_io {
-    void (*on_ready)(struct sl_io *io, int events);
+    void (*on_ready)(struct sl_io *io, int events); /* SL_READABLE, SL_WRITABLE, or both */
     struct sl_loop *loop;
-    _Alignas(8) unsigned char read_watcher[48];
-    _Alignas(8) unsigned char write_watcher[48];
+    _Alignas(8) unsigned char watcher[48];
 };
 
 struct sl_timer {
@@ -61,6 +60,8 @@ void sl_loop_run_once(struct sl_loop *l);
 /* The turn's clock (sl_time): read once a turn, after the wait. */
 uint64_t sl_loop_now_ms(const struct sl_loop *l);
 uint64_t sl_loop_now_us(const struct sl_loop *l);
+
+uint64_t sl_loop_turn(const struct sl_loop *l); /* counts up by one each turn */
 
 /* The loop's deadlines; advanced by the loop, which sleeps no longer than they allow. */
 struct sl_wheel *sl_loop_wheel(struct sl_loop *l);

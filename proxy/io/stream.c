@@ -57,6 +57,12 @@ const struct sl_transport_ops sl_transport_plain = {
     .close = plain_nothing,
 };
 
+static void read_again_later(struct sl_stream *s)
+{
+    s->again = true;
+    sl_task_post(s->io.loop, &s->late);
+}
+
 static void opened(struct sl_stream *s, int code)
 {
     s->open = code == SL_OK;
@@ -64,7 +70,7 @@ static void opened(struct sl_stream *s, int code)
     sl_io_want_read(&s->io, s->open && s->reading);
     s->ops->on_open(s, code);
     if (s->fd >= 0 && s->reading && s->transport->pending(s)) {
-        sl_task_post(s->loop, &s->again);
+        read_again_later(s);
     }
 }
 
@@ -95,7 +101,7 @@ static void deliver_readable(struct sl_stream *s)
 {
     for (int i = 0; s->fd >= 0 && s->reading; i++) {
         if (i == READ_AGAIN_MAX_N) {
-            sl_task_post(s->loop, &s->again); /* others want their turn */
+            read_again_later(s); /* others want their turn */
             return;
         }
         s->ops->on_readable(s);
@@ -124,14 +130,23 @@ static int send_queued(struct sl_stream *s)
 static void fail_later(struct sl_stream *s, int code)
 {
     s->broken_code = code;
+    s->fails = true;
     sl_io_want_write(&s->io, false);
-    sl_task_post(s->loop, &s->broken);
+    sl_task_post(s->io.loop, &s->late);
 }
 
-static void on_broken_task(struct sl_task *t)
+static void on_late(struct sl_task *t)
 {
-    struct sl_stream *s = sl_container_of(t, struct sl_stream, broken);
-    s->ops->on_broken(s, s->broken_code);
+    struct sl_stream *s = sl_container_of(t, struct sl_stream, late);
+
+    if (s->fails) {
+        s->fails = false;
+        s->ops->on_broken(s, s->broken_code);
+    }
+    if (s->again && s->fd >= 0) {
+        s->again = false;
+        deliver_readable(s);
+    }
 }
 
 static void on_writable(struct sl_stream *s)
@@ -157,16 +172,15 @@ static void on_ready(struct sl_io *io, int events)
 
     if (!s->open) {
         advance_open(s);
-    } else if ((events & SL_READABLE) != 0) {
+        return;
+    }
+    if ((events & SL_READABLE) != 0) {
         deliver_readable(s);
-    } else {
+    }
+    if ((events & SL_WRITABLE) != 0 && s->fd >= 0 && s->broken_code == SL_OK && s->unsent.bytes > 0)
+    {
         on_writable(s);
     }
-}
-
-static void on_again(struct sl_task *t)
-{
-    deliver_readable(sl_container_of(t, struct sl_stream, again));
 }
 
 void sl_stream_open(struct sl_stream *s, struct sl_loop *l, struct sl_chunk_pool *chunks, int fd,
@@ -177,7 +191,6 @@ void sl_stream_open(struct sl_stream *s, struct sl_loop *l, struct sl_chunk_pool
         .ops = ops,
         .transport = transport,
         .tls = tls,
-        .loop = l,
         .chunks = chunks,
         .fd = fd,
         .connecting = connecting,
@@ -187,8 +200,7 @@ void sl_stream_open(struct sl_stream *s, struct sl_loop *l, struct sl_chunk_pool
     if (ops->urgent) {
         sl_io_make_urgent(&s->io);
     }
-    sl_task_init(&s->again, on_again);
-    sl_task_init(&s->broken, on_broken_task);
+    sl_task_init(&s->late, on_late);
     if (connecting) {
         sl_io_want_write(&s->io, true);
         return;
@@ -202,7 +214,7 @@ void sl_stream_read_on(struct sl_stream *s)
     if (s->open) {
         sl_io_want_read(&s->io, true);
         if (s->transport->pending(s)) {
-            sl_task_post(s->loop, &s->again);
+            read_again_later(s);
         }
     }
 }
@@ -213,7 +225,7 @@ void sl_stream_read_off(struct sl_stream *s)
     if (s->open) {
         sl_io_want_read(&s->io, false);
     }
-    sl_task_cancel(&s->again);
+    s->again = false;
 }
 
 ssize_t sl_stream_read(struct sl_stream *s, void *buf, size_t len)
@@ -292,8 +304,7 @@ static void close_with(struct sl_stream *s, bool reset)
         return;
     }
     sl_io_stop(&s->io);
-    sl_task_cancel(&s->again);
-    sl_task_cancel(&s->broken);
+    sl_task_cancel(&s->late);
     if (reset) {
         sl_socket_reset_on_close(s->fd);
     } else if (s->open && s->unsent.bytes == 0 && s->broken_code == SL_OK) {

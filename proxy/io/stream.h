@@ -76,13 +76,13 @@ struct sl_stream {
     const struct sl_stream_ops *ops;
     const struct sl_transport_ops *transport;
     struct sl_tls_session *tls; /* of the TLS transport */
-    struct sl_loop *loop;
     struct sl_chunk_pool *chunks;
     struct sl_queue unsent;
-    struct sl_task again;  /* bytes are left inside the transport */
-    struct sl_task broken; /* on_broken is due with broken_code */
+    struct sl_task late; /* on_broken is due, or on_readable again */
     int broken_code;
-    int fd; /* -1: closed */
+    int fd;     /* -1: closed */
+    bool fails; /* on_broken is due with broken_code */
+    bool again; /* bytes are left inside the transport */
     bool connecting;
     bool open; /* on_open came with SL_OK */
     bool reading;

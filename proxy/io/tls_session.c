@@ -205,7 +205,7 @@ static int tls_handshake(struct sl_stream *stream, int *want)
         }
         s->attached = true;
     }
-    if (!may_step(s->context, stream->loop)) {
+    if (!may_step(s->context, stream->io.loop)) {
         *want = s->want; /* it is ready, or was never tried: level-triggered, we come back */
         return SL_AGAIN;
     }
