@@ -339,19 +339,35 @@ static void on_task(struct sl_task *t)
     }
 }
 
+/* Only when something is fetched: libcurl and the libraries behind it take more memory than all
+ * the rest of us. */
+static int begin(struct sl_fetcher *fr)
+{
+    if (fr->multi != NULL) {
+        return SL_OK;
+    }
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        return SL_ENOMEM;
+    }
+    fr->multi = curl_multi_init();
+    if (fr->multi == NULL) {
+        curl_global_cleanup();
+        return SL_ENOMEM;
+    }
+    /* None of these can fail on a fresh handle. */
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETDATA, fr);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERDATA, fr);
+    return SL_OK;
+}
+
 int sl_fetcher_new(struct sl_loop *loop, struct sl_fetcher **out)
 {
     struct sl_fetcher *fr = sl_alloc(sizeof(*fr));
 
     if (fr == NULL) {
         return SL_ENOMEM;
-    }
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        goto fail_fetcher;
-    }
-    fr->multi = curl_multi_init();
-    if (fr->multi == NULL) {
-        goto fail_global;
     }
     fr->magic = FETCHER_MAGIC;
     fr->loop = loop;
@@ -360,18 +376,8 @@ int sl_fetcher_new(struct sl_loop *loop, struct sl_fetcher **out)
     sl_list_init(&fr->dead);
     sl_timer_init(&fr->timer, loop, on_multi_timer);
     sl_task_init(&fr->task, on_task);
-    /* None of these can fail on a fresh handle. */
-    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETDATA, fr);
-    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
-    (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERDATA, fr);
     *out = fr;
     return SL_OK;
-fail_global:
-    curl_global_cleanup();
-fail_fetcher:
-    sl_free(fr);
-    return SL_ENOMEM;
 }
 
 void sl_fetcher_free(struct sl_fetcher *fr)
@@ -387,10 +393,12 @@ void sl_fetcher_free(struct sl_fetcher *fr)
             fetch_free(f);
         }
     }
-    (void)curl_multi_cleanup(fr->multi); /* closes what it kept open, through watch_socket */
+    if (fr->multi != NULL) {
+        (void)curl_multi_cleanup(fr->multi); /* closes what it kept open, through watch_socket */
+        curl_global_cleanup();
+    }
     sl_timer_stop(&fr->timer);
     sl_task_cancel(&fr->task);
-    curl_global_cleanup();
     fr->magic = 0;
     sl_free(fr);
 }
@@ -398,7 +406,7 @@ void sl_fetcher_free(struct sl_fetcher *fr)
 int sl_fetch_start(struct sl_fetcher *fr, const struct sl_fetch_request *request,
                    const struct sl_fetch_ops *ops, void *arg, struct sl_fetch **out)
 {
-    struct sl_fetch *f = sl_alloc(sizeof(*f));
+    struct sl_fetch *f = begin(fr) == SL_OK ? sl_alloc(sizeof(*f)) : NULL;
 
     if (f == NULL) {
         return SL_ENOMEM;
