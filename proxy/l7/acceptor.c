@@ -12,7 +12,7 @@
 
 #include <unistd.h>
 
-#define ACCEPTS_A_TURN_N 16 /* then what is open already gets its turn */
+#define ACCEPTS_A_TURN_MAX_N 16 /* then what is open already gets its turn */
 #define ACCEPT_PAUSE_MS 100
 #define HAND_OFF_SLACK_N                                                    \
     8 /* so many more than the least busy one, and a quarter, before giving \
@@ -117,14 +117,26 @@ static bool accept_some(struct sl_listener_cell *cell, unsigned max)
     return true;
 }
 
-/* One a readiness event: the next turn says whether there is another, so no accept is in vain. A
- * deep queue is served faster because the loop comes back at once. */
+/* One at a readiness event, so that no accept is in vain: whether there is another, the next turn
+ * says. Where it does so again and again, a turn for each is what is in vain: one more each time,
+ * until the queue is empty. */
 static void on_acceptable(struct sl_io *io, int events)
 {
     struct sl_listener_cell *cell = sl_container_of(io, struct sl_listener_cell, io);
     (void)events;
 
-    (void)accept_some(cell, 1); /* an empty queue: another worker took it */
+    uint64_t turn = sl_loop_turn(cell->worker->loop);
+    bool again = turn == cell->last_turn + 1;
+
+    cell->last_turn = turn;
+    if (!again || cell->burst_n == 0) {
+        cell->burst_n = 1;
+    } else if (cell->burst_n < ACCEPTS_A_TURN_MAX_N) {
+        cell->burst_n++;
+    }
+    if (!accept_some(cell, cell->burst_n)) {
+        cell->burst_n = 0;
+    }
 }
 
 static void start(struct sl_l7 *w, struct sl_listener_cell *cell)
@@ -147,7 +159,7 @@ static void stop(struct sl_listener_cell *cell)
     cell->accepting = false;
     sl_io_stop(&cell->io);
     /* Who was let in by the kernel is not turned away: closing would reset them. */
-    while (accept_some(cell, ACCEPTS_A_TURN_N)) {
+    while (accept_some(cell, ACCEPTS_A_TURN_MAX_N)) {
     }
     sl_deadline_remove(sl_loop_wheel(cell->worker->loop), &cell->pause);
     (void)close(cell->fd); /* listening sockets hold no data */

@@ -37,7 +37,7 @@
 
 #define SL_EXCHANGE_TRIES_N SL_TRIED_MAX_N
 #define SL_UNSENT_BODY_BYTES ((size_t)64 * 1024) /* before there is a connection */
-#define SL_EXCHANGE_BYTES 3584                   /* with the first memory of its arena */
+#define SL_EXCHANGE_BYTES 2560                   /* with the first memory of its arena */
 #define SL_REQUEST_ID_MAX_BYTES 64
 
 struct sl_downstream;
@@ -76,9 +76,9 @@ struct sl_downstream {
     const struct sl_downstream_ops *ops;
     struct sl_exchange *exchange; /* NULL: between requests */
     struct sl_listener *listener;
-    const char *address; /* the client's, in text */
-    uint16_t port;
+    const char *address;   /* the client's, in text */
     const char *peer_name; /* of its certificate; "" without */
+    uint16_t port;
     bool over_tls;
 };
 

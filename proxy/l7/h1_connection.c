@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define PENDING_FIRST_BYTES ((size_t)2048)
+#define PENDING_FIRST_BYTES ((size_t)256)
 /* A head of the largest size, with its request line, and one byte that proves it too large. */
 #define PENDING_MAX_BYTES ((size_t)SL_H1_HEAD_MAX_BYTES + SL_H1_LINE_MAX_BYTES + 4096)
 
@@ -31,14 +31,20 @@ static int grow(struct sl_h1_pending *p, size_t least)
     return SL_OK;
 }
 
-bool sl_h1_pending_room(struct sl_h1_pending *p, char **buf, size_t *room)
+size_t sl_h1_pending_room(const struct sl_h1_pending *p)
 {
-    if (p->len >= PENDING_MAX_BYTES || grow(p, p->len + PENDING_FIRST_BYTES) != SL_OK) {
-        return false;
+    return p->len < PENDING_MAX_BYTES ? PENDING_MAX_BYTES - p->len : 0;
+}
+
+int sl_h1_pending_append(struct sl_h1_pending *p, const char *buf, size_t len)
+{
+    int rc = grow(p, p->len + len);
+
+    if (rc == SL_OK) {
+        memcpy(p->buf + p->len, buf, len);
+        p->len += len;
     }
-    *buf = p->buf + p->len;
-    *room = p->capacity - p->len;
-    return true;
+    return rc;
 }
 
 int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, size_t used)

@@ -27,9 +27,11 @@ struct sl_h1_pending {
     size_t capacity;
 };
 
-/* Where to read on: *buf, *room. Grows when full; false: no memory, or at its limit, which a head
- * that is refused in time never reaches. */
-bool sl_h1_pending_room(struct sl_h1_pending *p, char **buf, size_t *room) SL_MUST_CHECK;
+/* How much more it takes; 0 is a limit that a head which is refused in time never reaches. */
+size_t sl_h1_pending_room(const struct sl_h1_pending *p);
+
+/* Puts [buf, buf + len), at most what there is room for, behind what it holds. SL_ENOMEM. */
+int sl_h1_pending_append(struct sl_h1_pending *p, const char *buf, size_t len) SL_MUST_CHECK;
 
 /* Of [buf, buf + len), which is p's own content or foreign, used bytes are done with: the rest is
  * kept, or the memory given back when there is none. */

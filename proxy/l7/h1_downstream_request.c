@@ -254,16 +254,16 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of_stream(s);
     char *buf = c->w->scratch;
-    size_t room = SL_SCRATCH_BYTES;
+    size_t room = c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : SL_SCRATCH_BYTES;
 
     if (c->state == SL_H1_DOWN_LINGERING) {
         drop_input(c);
         return;
     }
     if (c->state == SL_H1_DOWN_RESPONSE) {
-        room = PIPELINE_MAX_BYTES;
+        room = room < PIPELINE_MAX_BYTES ? room : PIPELINE_MAX_BYTES;
     }
-    if (c->pending.len > 0 && !sl_h1_pending_room(&c->pending, &buf, &room)) {
+    if (room == 0) {
         sl_h1_downstream_client_left(c);
         return;
     }
@@ -287,11 +287,12 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
         sl_h1_downstream_client_left(c);
         return;
     }
-    if (c->pending.len > 0) {
-        c->pending.len += (size_t)n;
+    if (c->pending.len == 0) {
+        work(c, buf, (size_t)n);
+    } else if (sl_h1_pending_append(&c->pending, buf, (size_t)n) == SL_OK) {
         work(c, c->pending.buf, c->pending.len);
     } else {
-        work(c, buf, (size_t)n);
+        sl_h1_downstream_client_left(c);
     }
 }
 

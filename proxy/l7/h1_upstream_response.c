@@ -199,14 +199,13 @@ void sl_h1_upstream_on_readable(struct sl_stream *s)
 {
     struct sl_h1_upstream *c = sl_h1_upstream_of_stream(s);
     struct sl_l7 *w = c->w;
-    char *buf = w->scratch;
-    size_t room = SL_SCRATCH_BYTES;
+    size_t room = c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : SL_SCRATCH_BYTES;
 
-    if (c->pending.len > 0 && !sl_h1_pending_room(&c->pending, &buf, &room)) {
+    if (room == 0) {
         sl_h1_upstream_fail(c, SL_REASON_UPSTREAM_PROTOCOL);
         return;
     }
-    ssize_t n = sl_stream_read(s, buf, room);
+    ssize_t n = sl_stream_read(s, w->scratch, room);
     if (n == SL_AGAIN) {
         return;
     }
@@ -215,11 +214,12 @@ void sl_h1_upstream_on_readable(struct sl_stream *s)
     } else if (c->base.exchange == NULL) {
         sl_h1_upstream_close(
             c); /* a response that nobody asked for must not become the next one's */
-    } else if (c->pending.len > 0) {
-        c->pending.len += (size_t)n;
+    } else if (c->pending.len == 0) {
+        work(c, w->scratch, (size_t)n);
+    } else if (sl_h1_pending_append(&c->pending, w->scratch, (size_t)n) == SL_OK) {
         work(c, c->pending.buf, c->pending.len);
     } else {
-        work(c, buf, (size_t)n);
+        sl_h1_upstream_fail(c, SL_REASON_OVERLOAD);
     }
     sl_stage_flush(w);
 }

@@ -35,6 +35,8 @@ struct sl_listener_cell {
     struct sl_l7 *worker;
     struct sl_io io;
     struct sl_deadline pause; /* no descriptor was left */
+    uint64_t last_turn;       /* of the loop, in which connections were taken */
+    unsigned burst_n;         /* how many at once, while the queue is that deep */
     int fd;                   /* -1: closed */
     bool accepting;
 };
