@@ -14,13 +14,13 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -459,7 +459,11 @@ static int context_new(const char *name, const struct sl_tls_config *conf,
 
 int sl_tls_secret_new(struct sl_tls_secret *out)
 {
-    return RAND_priv_bytes(out->bytes, sizeof(out->bytes)) == 1 ? SL_OK : SL_EIO;
+    /* The kernel's, and not OpenSSL's, which would be set up for that, at 2 MiB, where there is no
+     * TLS at all. So few bytes come whole or not at all (getrandom(2)). */
+    ssize_t n = getrandom(out->bytes, sizeof(out->bytes), 0);
+
+    return n == (ssize_t)sizeof(out->bytes) ? SL_OK : SL_EIO;
 }
 
 int sl_tls_server_context_new(const char *name, const struct sl_tls_config *conf,
