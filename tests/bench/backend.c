@@ -3,7 +3,8 @@
  * far less than what is measured. Arguments: the addresses to listen at.
  *
  *   /bytes/N       answers with N bytes
- *   /sse/R/N       answers with N events, R a second, each with the time at which it was sent
+ *   /sse/R/N       answers with N events, R a second, each with the time at which it was sent; what
+ *                  cannot be kept up is left out, not made up for: a large R is as fast as it goes
  *
  * A request body is read and dropped first; it needs a Content-Length. */
 #include "bench.h"
@@ -13,6 +14,9 @@
 #define HEAD_BYTES 8192u
 #define SMALL_BYTES 65536u /* answers up to this size leave in one send */
 #define MAX_STREAMS 65536u
+#define EVENT_MAX 288u
+#define LAST_CHUNK "0\r\n\r\n"
+#define LAST_CHUNK_BYTES 5u
 
 struct conn {
     int fd;
@@ -24,7 +28,9 @@ struct conn {
     uint64_t due_ns;    /* next event */
     uint64_t every_ns;
     uint32_t events_left;
-    uint32_t heap_at; /* 1-based; 0: not in the heap */
+    uint32_t heap_at;  /* 1-based; 0: not in the heap */
+    uint32_t unsent_n; /* of an event that the socket took in part */
+    char unsent[EVENT_MAX];
     char path[64];
     char head[HEAD_BYTES];
 };
@@ -40,6 +46,11 @@ static uint64_t seed = 88172645463325252ull;
 static char small[SMALL_BYTES + 256];
 static size_t small_n;
 static uint64_t small_size = UINT64_MAX;
+
+/* An event as a chunk, and the end of a stream behind it; only the time stamp changes. */
+static char event[EVENT_MAX];
+static size_t event_n;
+static char *event_stamp;
 
 /* ---- Streams, by the time of their next event. */
 
@@ -204,29 +215,56 @@ static bool answer(struct conn *c)
     return false;
 }
 
-/* One event, which must fit: who does not read its stream is no part of a benchmark. */
+static void make_event(void)
+{
+    char data[EVENT_MAX - 16];
+    int n = snprintf(data, sizeof(data),
+                     "data: {" STAMP_MARK
+                     "%0*d,\"id\":\"cmpl-7\",\"object\":\"chat.completion."
+                     "chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}\n\n",
+                     (int)STAMP_DIGITS, 0);
+    event_n = (size_t)snprintf(event, sizeof(event), "%x\r\n%s\r\n" LAST_CHUNK, (unsigned)n, data) -
+              LAST_CHUNK_BYTES;
+    event_stamp = strstr(event, STAMP_MARK) + STAMP_MARK_BYTES;
+}
+
+/* One event, unless the last one still waits for room: who reads slowly gets fewer of them. */
 static void send_event(struct conn *c, uint64_t now)
 {
-    char event[256];
-    char chunk[288];
-    int n = snprintf(event, sizeof(event),
-                     "data: {" STAMP_MARK
-                     "%0*llu,\"id\":\"cmpl-7\",\"object\":\"chat.completion."
-                     "chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}\n\n",
-                     (int)STAMP_DIGITS, (unsigned long long)now);
-    c->events_left--;
-    int total = snprintf(chunk, sizeof(chunk), "%x\r\n%s\r\n%s", (unsigned)n, event,
-                         c->events_left ? "" : "0\r\n\r\n");
-    if (send(c->fd, chunk, (size_t)total, MSG_NOSIGNAL) != total) {
+    size_t n = event_n + (c->events_left == 1 ? LAST_CHUNK_BYTES : 0);
+    size_t sent = 0;
+    uint64_t rest = now;
+    for (char *digit = event_stamp + STAMP_DIGITS; digit > event_stamp; rest /= 10) {
+        *--digit = (char)('0' + rest % 10);
+    }
+    if (!c->unsent_n && !push(c, event, n, &sent)) {
         drop(c);
         return;
+    }
+    if (sent) {
+        c->unsent_n = (uint32_t)(n - sent);
+        memcpy(c->unsent, event + sent, n - sent);
+        c->events_left--;
     }
     if (!c->events_left) {
         heap_remove(c);
         return;
     }
-    c->due_ns += c->every_ns;
+    /* After now: each stream has its turn before any has a second one. */
+    c->due_ns = c->due_ns + c->every_ns > now ? c->due_ns + c->every_ns : now + 1;
     heap_sift(c->heap_at, c);
+}
+
+/* Once there is room again. */
+static bool push_unsent(struct conn *c)
+{
+    size_t sent = 0;
+    if (c->unsent_n && !push(c, c->unsent, c->unsent_n, &sent)) {
+        return false;
+    }
+    c->unsent_n -= (uint32_t)sent;
+    memmove(c->unsent, c->unsent + sent, c->unsent_n);
+    return c->unsent_n || push_body(c);
 }
 
 /* ---- Requests. */
@@ -333,6 +371,12 @@ static void start_listening(const char *text)
     int on = 1;
     c->listens = true;
     c->fd = open_socket(text, &addr, &len);
+    /* 0.0.0.0 stands for all of 127/8: a thousand endpoints need no thousand listeners. */
+    if (strncmp(text, "0.0.0.0:", 8) == 0 &&
+        setsockopt(c->fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) < 0)
+    {
+        die("SO_BINDTODEVICE");
+    }
     if (setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
         bind(c->fd, (struct sockaddr *)&addr, len) < 0 || listen(c->fd, 4096) < 0)
     {
@@ -358,7 +402,7 @@ static void turn(void)
         struct conn *c = events[i].data.ptr;
         if (c->listens) {
             on_connection(c);
-        } else if ((events[i].events & EPOLLOUT) && !push_body(c)) {
+        } else if ((events[i].events & EPOLLOUT) && !push_unsent(c)) {
             drop(c);
         } else if (events[i].events & ~(uint32_t)EPOLLOUT) {
             on_readable(c);
@@ -373,6 +417,7 @@ int main(int argc, char **argv)
         return 2;
     }
     memset(filler, 'x', sizeof(filler));
+    make_event();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (epoll_fd < 0) {
         die("epoll_create1");
