@@ -2,33 +2,36 @@
 /* The load generator of the benchmarks: one thread, epoll, few system calls a request. Arguments
  * are KEY=VALUE; one line of JSON comes out.
  *
- *   mode=closed   each connection sends its next request once the last is answered
- *   mode=open     rate= requests a second at random times; the latency counts from the time
- * intended mode=connect  as closed, each request on a connection of its own mode=sse      each
- * connection reads one event stream; the latency is that of an event mode=idle     one request on
- * each connection, "holding" is printed, and then nothing for ms=
+ * - mode=closed: active= requests at once (all connections, if left out); the next goes out on the
+ *   connection that has been idle longest, as soon as one is answered
+ * - mode=open: rate= requests a second at random times, on the connection that has been idle
+ *   longest; the latency counts from the time intended
+ * - mode=connect: conns= at once, each request on a connection of its own
+ * - mode=sse: each connection reads one event stream; the latency is that of an event
+ * - hold=1: once each connection was answered (its stream has begun), "holding" is printed; no more
+ *   requests follow
+ * - addr= path= conns= body= (bytes of a POST) warm_ms= ms= (measured) pid= (whose CPU time)
  *
- *   addr= path= conns= body= (bytes of a POST) warm_ms= ms= (measured) pid= (whose CPU time to
- * read)
+ * Connections of closed and open are opened one after the other, each with a request before the
+ * next: no backlog overflows, and none is new when it is measured.
  *
  * The CPU time of pid is read at the very moments at which the measured time begins and ends. */
 #include "bench.h"
+#include "measure.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <sys/epoll.h>
 
 #define MAX_CONNS 20000u
 #define WAITING_MAX 65536u /* requests that are due and have no connection */
-#define SUB_BITS 6u        /* of the histogram: buckets within 1.6 % */
 #define MAX_ERRORS 1000u
+#define ANSWERS_S 60u /* time for the first answers of all connections */
 
 enum mode {
     CLOSED,
     OPEN,
     CONNECT,
-    SSE,
-    IDLE
+    SSE
 };
 
 struct conn {
@@ -44,17 +47,13 @@ struct conn {
     char head[1024]; /* of the answer; of a stream the end of what came last */
 };
 
-struct cpu {
-    uint64_t run_ns;
-    uint64_t user_ticks;
-    uint64_t system_ticks;
-};
-
 static struct {
     enum mode mode;
     const char *addr;
     const char *path;
     uint64_t conns;
+    uint64_t active;
+    uint64_t hold;
     uint64_t body;
     uint64_t rate;
     uint64_t warm_ms;
@@ -68,15 +67,15 @@ static char scratch[SCRATCH_BYTES];
 static char filler[SCRATCH_BYTES];
 static char request[1024];
 static size_t request_n;
+static bool opening; /* connections, one after the other */
 static bool measuring;
 static uint64_t done_n;
 static uint64_t bytes_n;
 static uint64_t errors_n;
-static uint64_t late_n; /* requests that found no room to wait in */
-static uint64_t answered_n;
-static uint64_t histogram[64u << SUB_BITS];
+static uint64_t late_n;     /* requests that found no room to wait in */
+static uint64_t answered_n; /* connections that had an answer */
 
-/* mode=open: connections without a request, and requests without a connection; both in turn. */
+/* Connections without a request, and requests of mode=open without a connection; both in turn. */
 static struct conn *idle[MAX_CONNS];
 static uint64_t idle_head, idle_tail;
 static uint64_t waiting[WAITING_MAX];
@@ -85,79 +84,6 @@ static uint64_t next_ns;
 static uint64_t seed = 2463534242ull;
 
 static void begin(struct conn *c, uint64_t start_ns);
-
-/* ---- What is counted. */
-
-static void count_latency(uint64_t ns)
-{
-    uint64_t v = ns | (1u << SUB_BITS);
-    unsigned shift = 63u - (unsigned)__builtin_clzll(v) - SUB_BITS;
-    histogram[((uint64_t)shift << SUB_BITS) + (v >> shift)]++;
-}
-
-static double percentile_us(double part)
-{
-    uint64_t total = 0;
-    uint64_t seen = 0;
-    for (size_t i = 0; i < sizeof(histogram) / sizeof(*histogram); i++) {
-        total += histogram[i];
-    }
-    for (size_t i = 0; i < sizeof(histogram) / sizeof(*histogram); i++) {
-        seen += histogram[i];
-        if (total && (double)seen >= part * (double)total) {
-            uint64_t shift = i >> SUB_BITS ? (i >> SUB_BITS) - 1 : 0;
-            return (double)((i - (shift << SUB_BITS)) << shift) / 1000.0;
-        }
-    }
-    return 0.0;
-}
-
-static void read_thread(const char *tid, struct cpu *sum)
-{
-    char path[320];
-    unsigned long long run;
-    snprintf(path, sizeof(path), "/proc/%llu/task/%s/schedstat", (unsigned long long)opt.pid, tid);
-    FILE *f = fopen(path, "r");
-    if (!f || fscanf(f, "%llu", &run) != 1) {
-        die(path);
-    }
-    fclose(f);
-    sum->run_ns += run;
-}
-
-/* The CPU time of all threads of pid so far. */
-static struct cpu read_cpu(void)
-{
-    struct cpu sum = {0, 0, 0};
-    char path[64];
-    unsigned long long user;
-    unsigned long long system;
-    if (!opt.pid) {
-        return sum;
-    }
-    snprintf(path, sizeof(path), "/proc/%llu/task", (unsigned long long)opt.pid);
-    DIR *dir = opendir(path);
-    if (!dir) {
-        die(path);
-    }
-    for (struct dirent *e = readdir(dir); e; e = readdir(dir)) {
-        if (e->d_name[0] != '.') {
-            read_thread(e->d_name, &sum);
-        }
-    }
-    closedir(dir);
-    snprintf(path, sizeof(path), "/proc/%llu/stat", (unsigned long long)opt.pid);
-    FILE *f = fopen(path, "r");
-    if (!f || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-                     &system) != 2)
-    {
-        die(path);
-    }
-    fclose(f);
-    sum.user_ticks = user;
-    sum.system_ticks = system;
-    return sum;
-}
 
 /* ---- Connections. */
 
@@ -210,7 +136,7 @@ static void failed(struct conn *c, const char *why)
     if (errors_n == 1) {
         fprintf(stderr, "bench: first error: %s\n", why);
     }
-    if (errors_n > MAX_ERRORS || connecting || opt.mode == IDLE) {
+    if (errors_n > MAX_ERRORS || connecting || opening || opt.hold) {
         errno = 0;
         die(why);
     }
@@ -258,42 +184,39 @@ static void begin(struct conn *c, uint64_t start_ns)
     }
 }
 
-/* What a connection does next, once it is answered. */
+static void open_next(uint64_t now)
+{
+    open_conn(&conns[answered_n]);
+    begin(&conns[answered_n], now);
+}
+
+/* What comes next, once a connection is answered. */
 static void go_on(struct conn *c, uint64_t now)
 {
-    switch (opt.mode) {
-    case CLOSED:
-    case SSE:
-        begin(c, now);
-        break;
-    case CONNECT:
+    if (opt.mode == CONNECT) {
         close(c->fd);
         open_conn(c);
         begin(c, now);
-        break;
-    case OPEN:
-        c->busy = false;
-        if (waiting_head != waiting_tail) {
-            begin(c, waiting[waiting_head++ % WAITING_MAX]);
-        } else {
-            idle[idle_tail++ % MAX_CONNS] = c;
-        }
-        break;
-    case IDLE:
-        c->busy = false;
+        return;
+    }
+    c->busy = false;
+    idle[idle_tail++ % MAX_CONNS] = c;
+    if (opening) {
         answered_n++;
-        if (answered_n < opt.conns && c == &conns[answered_n - 1]) {
-            open_conn(&conns[answered_n]); /* one after the other: no backlog overflows */
-            begin(&conns[answered_n], now);
+        if (answered_n < opt.conns) {
+            open_next(now);
         }
-        break;
+    } else if (opt.mode == CLOSED) {
+        begin(idle[idle_head++ % MAX_CONNS], now);
+    } else if (waiting_head != waiting_tail) {
+        begin(idle[idle_head++ % MAX_CONNS], waiting[waiting_head++ % WAITING_MAX]);
     }
 }
 
 static void answered(struct conn *c)
 {
     uint64_t now = now_ns();
-    if (measuring && opt.mode != SSE) {
+    if (measuring) {
         done_n++;
         count_latency(now - c->start_ns);
     }
@@ -356,6 +279,7 @@ static void on_stream(struct conn *c, char *data, size_t n)
         return;
     }
     char *end = data + n;
+    answered_n += c->in_body ? 0 : 1;
     c->in_body = true;
     while ((at = memmem(data, (size_t)(end - data), STAMP_MARK, STAMP_MARK_BYTES)) != NULL) {
         if ((size_t)(end - at) < whole) {
@@ -445,13 +369,13 @@ static void send_due(uint64_t now)
     }
 }
 
-/* Until the time, or until all idle connections are answered. */
-static void run_until(uint64_t end_ns)
+/* Until the time, or until wanted connections were answered. */
+static void run_until(uint64_t end_ns, uint64_t wanted)
 {
     struct epoll_event events[256];
-    for (uint64_t now = now_ns(); now < end_ns; now = now_ns()) {
+    for (uint64_t now = now_ns(); now < end_ns && answered_n < wanted; now = now_ns()) {
         uint64_t wake = end_ns;
-        if (opt.mode == OPEN) {
+        if (opt.mode == OPEN && !opening) {
             send_due(now);
             wake = next_ns < end_ns ? next_ns : end_ns;
         }
@@ -468,38 +392,56 @@ static void run_until(uint64_t end_ns)
                 on_readable(c);
             }
         }
-        if (opt.mode == IDLE && !measuring && answered_n == opt.conns) {
-            return;
-        }
     }
 }
 
-static void start_conns(void)
+static void await_answers(void)
 {
-    uint64_t now = now_ns();
+    run_until(now_ns() + ANSWERS_S * NS_PER_S, opt.conns);
+    if (answered_n < opt.conns) {
+        errno = 0;
+        die("not all connections were answered");
+    }
+}
+
+static void start(void)
+{
     conns = calloc(opt.conns, sizeof(*conns));
     if (!conns) {
         die("memory");
     }
-    next_ns = now;
-    for (uint64_t i = 0; i < (opt.mode == IDLE ? 1 : opt.conns); i++) {
-        open_conn(&conns[i]);
-        if (opt.mode == OPEN) {
-            idle[idle_tail++] = &conns[i];
-        } else {
-            begin(&conns[i], now);
+    opening = opt.mode == CLOSED || opt.mode == OPEN;
+    if (opening) {
+        open_next(now_ns());
+        await_answers();
+        opening = false;
+    } else {
+        for (uint64_t i = 0; i < opt.conns; i++) {
+            open_conn(&conns[i]);
+            begin(&conns[i], now_ns());
+        }
+    }
+    next_ns = now_ns();
+    if (opt.hold) {
+        await_answers();
+        printf("holding\n");
+        fflush(stdout);
+    } else if (opt.mode == CLOSED) {
+        for (uint64_t i = 0; i < opt.active; i++) {
+            begin(idle[idle_head++], now_ns());
         }
     }
 }
 
 static void parse_options(int argc, char **argv)
 {
-    static const char *const modes[] = {"closed", "open", "connect", "sse", "idle"};
+    static const char *const modes[] = {"closed", "open", "connect", "sse"};
     struct {
         const char *name;
         uint64_t *to;
-    } numbers[] = {{"conns", &opt.conns},     {"body", &opt.body}, {"rate", &opt.rate},
-                   {"warm_ms", &opt.warm_ms}, {"ms", &opt.ms},     {"pid", &opt.pid}};
+    } numbers[] = {{"conns", &opt.conns}, {"active", &opt.active}, {"hold", &opt.hold},
+                   {"body", &opt.body},   {"rate", &opt.rate},     {"warm_ms", &opt.warm_ms},
+                   {"ms", &opt.ms},       {"pid", &opt.pid}};
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         bool known = false;
@@ -513,7 +455,7 @@ static void parse_options(int argc, char **argv)
                 known = true;
             }
         }
-        for (int k = 0; strcmp(argv[i], "mode") == 0 && k < 5; k++) {
+        for (int k = 0; strcmp(argv[i], "mode") == 0 && k < 4; k++) {
             if (strcmp(value, modes[k]) == 0) {
                 opt.mode = (enum mode)k;
                 known = true;
@@ -532,6 +474,9 @@ static void parse_options(int argc, char **argv)
     }
     if (!opt.addr || !opt.conns || opt.conns > MAX_CONNS || (opt.mode == OPEN && !opt.rate)) {
         die("addr= and conns= are needed, and rate= for mode=open");
+    }
+    if (!opt.active || opt.active > opt.conns) {
+        opt.active = opt.conns;
     }
 }
 
@@ -552,30 +497,23 @@ int main(int argc, char **argv)
     if (epoll_fd < 0) {
         die("epoll_create1");
     }
-    start_conns();
-    run_until(now_ns() + (opt.mode == IDLE ? 60000 : opt.warm_ms) * 1000000u);
-    if (opt.mode == IDLE) {
-        if (answered_n != opt.conns) {
-            die("not all connections were answered");
-        }
-        printf("holding\n");
-        fflush(stdout);
-    }
+    start();
+    run_until(now_ns() + opt.warm_ms * 1000000u, UINT64_MAX);
     measuring = true;
-    struct cpu before = read_cpu();
+    struct cpu before = read_cpu(opt.pid);
     uint64_t began = now_ns();
-    run_until(began + opt.ms * 1000000u);
-    struct cpu after = read_cpu();
+    run_until(began + opt.ms * 1000000u, UINT64_MAX);
+    struct cpu after = read_cpu(opt.pid);
     uint64_t took = now_ns() - began;
     printf(
         "{\"done\": %llu, \"errors\": %llu, \"late\": %llu, \"bytes\": %llu, \"took_ns\": %llu, "
         "\"cpu_ns\": %llu, \"user_ticks\": %llu, \"system_ticks\": %llu, \"p50_us\": %.1f, "
-        "\"p99_us\": %.1f}\n",
+        "\"p99_us\": %.1f, \"p999_us\": %.1f}\n",
         (unsigned long long)done_n, (unsigned long long)errors_n, (unsigned long long)late_n,
         (unsigned long long)bytes_n, (unsigned long long)took,
         (unsigned long long)(after.run_ns - before.run_ns),
         (unsigned long long)(after.user_ticks - before.user_ticks),
         (unsigned long long)(after.system_ticks - before.system_ticks), percentile_us(0.5),
-        percentile_us(0.99));
+        percentile_us(0.99), percentile_us(0.999));
     return 0;
 }

