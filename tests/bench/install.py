@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional
 
+import sid
 from machine import ROOT
 
+FROM_DEBIAN = ("haproxy", "nginx")
 ENVOY_VENV = ROOT / "build" / "bench-venv"
 
 
@@ -40,11 +42,15 @@ def envoy() -> Optional[List[str]]:
     return [str(installed()[0])] if installed() else on_path("envoy")
 
 
-def peers(names: List[str]) -> Dict[str, List[str]]:
-    """What runs each; says which are not to be had, and leaves them out."""
+def peers(names: List[str], stable: bool) -> Dict[str, List[str]]:
+    """What runs each, HAProxy and nginx from sid or else from the Debian that runs here; says which are
+    not to be had, and leaves them out."""
+    from_sid = {} if stable else sid.programs([name for name in names if name in FROM_DEBIAN])
     found = {}
     for name in names:
-        program = envoy() if name == "envoy" else debian(name)
+        if name in FROM_DEBIAN and name not in from_sid and not stable:
+            print(f"bench: no {name} from sid: this machine's own is measured", flush=True)
+        program = from_sid.get(name) or (debian(name) if name in FROM_DEBIAN else envoy())
         if program:
             found[name] = program
         else:

@@ -40,6 +40,9 @@ def parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true",
                         help="three minutes, what has a target; without it half an hour and all cases")
     parser.add_argument("--peers", default="", help="of haproxy,nginx,envoy; none (--quick: without envoy)")
+    parser.add_argument("--stable", action="store_true",
+                        help="this machine's HAProxy and nginx, not the newest, which are fetched once to "
+                        "build/bench/sid")
     parser.add_argument("--binary", action="append", default=[], metavar="NAME=PATH",
                         help="another build of sluiced as one more peer; sluiced=PATH for the one measured")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
@@ -57,7 +60,7 @@ def programs(options: argparse.Namespace) -> Dict[str, List[str]]:
     unknown = [name for name in names if name not in KINDS]
     if unknown:
         raise SystemExit(f"bench: no such peer: {', '.join(unknown)}")
-    return {**install.sluiced(options.binary), **install.peers(names)}
+    return {**install.sluiced(options.binary), **install.peers(names, options.stable)}
 
 
 def enter_namespace(found: Dict[str, List[str]]) -> None:
