@@ -12,9 +12,10 @@ BIG = 10 << 20
 class Case(NamedTuple):
     """A load, and what is read from its result: (with the proxy, without one) to a value.
 
-    direct: measured without a proxy as well, for what is added. endpoints: so many of them, on proxies
-    started for it. most_rounds: for what shows a slope, which takes fewer rounds than a ratio."""
+    key: for --case. direct: measured without a proxy as well, for what is added. endpoints: so many of
+    them, on proxies started for it. most_rounds: a slope takes fewer of them than a ratio."""
 
+    key: str
     name: str
     load: List[str]
     rows: Dict[str, Reading]
@@ -54,33 +55,61 @@ ADDED: Dict[str, Reading] = {ADDED_P50: added("p50_us"), "added p99 us": added("
 SATURATED: Dict[str, Reading] = {CPU: per_request_us, RATE: per_second}
 
 
-def stream_case(name: str, streams: int, rate: int, quick: bool) -> Case:
+def plural(count: int, what: str) -> str:
+    """A number as the rows have it: 1 000 connections."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}".replace(",", " ")
+
+
+def stream_case(key: str, streams: int, each: str, rate: int, quick: bool = True) -> Case:
     """Event streams that never end."""
-    return Case(name, ["mode=sse", f"conns={streams}", f"path=/sse/{rate}/1000000000", "warm_ms=1500"],
+    return Case(key, f"{plural(streams, 'stream')}, {each}",
+                ["mode=sse", f"conns={streams}", f"path=/sse/{rate}/1000000000", "warm_ms=800"],
                 {TOKEN_CPU: lambda r, _: r["cpu_ns"] / r["done"] / 1e3, "tokens/s": per_second, **ADDED},
                 direct=True, quick=quick)
 
 
+def connections_case(conns: int) -> Case:
+    """Many connections of which few are busy at any time, as those of clients that think in between; the
+    bound keeps the queue of the one core from being what is measured."""
+    active = min(conns, 64)
+    return Case(f"conns-{conns}", f"{plural(conns, 'connection')}, {plural(active, 'request')} at once",
+                ["mode=closed", f"conns={conns}", f"active={active}"], SATURATED, quick=False,
+                most_rounds=3)
+
+
+def endpoints_case(endpoints: int) -> Case:
+    """The same upstream at many addresses: what choosing costs, and many connections to keep."""
+    return Case(f"endpoints-{endpoints}", f"{plural(endpoints, 'endpoint')}, 64 connections, saturated",
+                ["mode=closed", "conns=64", "warm_ms=1000"], SATURATED, quick=False, endpoints=endpoints,
+                most_rounds=3)
+
+
 KEEP_ALIVE = Case(
-    "1 KiB keep-alive, 64 connections, saturated", ["mode=closed", "conns=64"],
+    "keep-alive", "1 KiB keep-alive, 64 connections, saturated", ["mode=closed", "conns=64"],
     {CPU: per_request_us, "user us/request": lambda r, _: r["user_ticks"] * 1e4 / r["done"],
      RATE: per_second, "p50 us": lambda r, _: r["p50_us"], "p99 us": lambda r, _: r["p99_us"],
      "p99.9 us": lambda r, _: r["p999_us"]})
-FIXED_RATE = Case("1 KiB, 5 000 requests/s", ["mode=open", "conns=64", "rate=5000"],
+FIXED_RATE = Case("rate", "1 KiB, 5 000 requests/s", ["mode=open", "conns=64", "rate=5000"],
                   {CPU: per_request_us, **ADDED}, direct=True)
-UNIX = Case("1 KiB, unix upstream, saturated", ["mode=closed", "conns=64"], SATURATED, unix=True)
-CONNECT = Case("a new connection each request", ["mode=connect", "conns=32"], SATURATED)
-TOKENS = stream_case("200 streams, 20 tokens/s each", 200, 20, quick=True)
-# So many that the generator's core, not the interval, is the limit.
-TOKENS_SATURATED = stream_case("200 streams, saturated", 200, 1000, quick=True)
-DOWN = Case("10 MiB down, 8 connections", ["mode=closed", "conns=8", f"path=/bytes/{BIG}"],
+POST = Case("post", "4 KiB POST, 64 connections, saturated", ["mode=closed", "conns=64", "body=4096"],
+            SATURATED, quick=False)
+UNIX = Case("unix", "1 KiB, unix upstream, saturated", ["mode=closed", "conns=64"], SATURATED, unix=True)
+CONNECT = Case("connect", "a new connection each request", ["mode=connect", "conns=32"], SATURATED)
+TOKENS = stream_case("tokens", 200, "20 tokens/s each", 20)
+# More than the upstream can send: the cores, not the interval, are the limit.
+TOKENS_SATURATED = stream_case("tokens-saturated", 200, "saturated", 1000)
+TOKENS_1000 = stream_case("tokens-1000", 1000, "20 tokens/s each", 20, quick=False)
+DOWN = Case("down", "10 MiB down, 8 connections", ["mode=closed", "conns=8", f"path=/bytes/{BIG}"],
             {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["bytes"] / (1 << 30))})
-UP = Case("10 MiB up, 8 connections", ["mode=closed", "conns=8", "path=/bytes/16", f"body={BIG}"],
+UP = Case("up", "10 MiB up, 8 connections", ["mode=closed", "conns=8", "path=/bytes/16", f"body={BIG}"],
           {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["done"] * BIG / (1 << 30))})
 
-CASES = [KEEP_ALIVE, FIXED_RATE, UNIX, CONNECT, TOKENS, TOKENS_SATURATED, DOWN, UP]
+CASES = [KEEP_ALIVE, FIXED_RATE, POST, UNIX, CONNECT, TOKENS, TOKENS_SATURATED, TOKENS_1000, DOWN, UP,
+         *(connections_case(conns) for conns in (1, 10, 100, 1000, 8000)),
+         *(endpoints_case(endpoints) for endpoints in (1, 10, 100, 1000))]
+MEMORY = "memory"
 
 
-def chosen(wanted: str, text: str) -> bool:
-    """Whether a text has one of the wanted words in it; with none wanted it has."""
-    return not wanted or any(word in text for word in wanted.split(","))
+def chosen(wanted: str, key: str) -> bool:
+    """Whether a key begins with one of the words; with no words it is wanted."""
+    return not wanted or any(key.startswith(word) for word in wanted.split(","))

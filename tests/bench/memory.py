@@ -9,7 +9,7 @@ import time
 from typing import Dict, Iterator, List
 
 import load
-from peers import Peer, Place, fleet
+from peers import PASSING_PORT, Peer, Place, fleet
 from table import Table
 
 IDLE_CONNS = 5000
@@ -59,7 +59,7 @@ def measure(table: Table, programs: Dict[str, List[str]], place: Place, rounds: 
     for turn in range(rounds):
         for name, program in programs.items():
             for read in (of_connections, of_streams):
-                with fleet({name: program}, place, 8000) as peers:
+                with fleet({name: program}, place, PASSING_PORT) as peers:
                     for row, value in read(peers[0]).items():
                         table.add(row, name, value)
             print(f"  {turn + 1}/{rounds} memory: {name}", flush=True)

@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 from machine import HERE, ROOT, output, pinned
 
 PROXY_CORE = 0
+STANDING_PORT, PASSING_PORT = 8000, 8500  # of peers that are up all the time, and for one case only
 TCP_UPSTREAMS = [f"127.0.0.1:{port}" for port in (9001, 9002, 9003, 9004)]
 
 

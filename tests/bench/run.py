@@ -8,7 +8,7 @@ ratio is the median of the ratios of each round, because the machine changes mor
 
 Two builds of sluiced, in one session and without peers:
 
-    make bench ARGS='--binary before=/path/sluiced --peers none --case saturated,5_000 --no-report'
+    make bench ARGS='--binary before=/path/sluiced --peers none --case keep-alive,tokens --no-report'
 """
 
 import argparse
@@ -24,14 +24,15 @@ from typing import Dict, List
 import install
 import load
 import targets
-from cases import CASES, chosen
+from cases import CASES, MEMORY, chosen
 from machine import HERE, describe
 from peers import KINDS
 from session import Plan, Session
 
 IN_NAMESPACE = "SLUICED_BENCH_NAMESPACE"
-QUICK = Plan(rounds=3, memory_rounds=1, ms=1500)
-FULL = Plan(rounds=5, memory_rounds=3, ms=2500)
+KEYS = [MEMORY, *(case.key for case in CASES)]
+QUICK = Plan(rounds=5, memory_rounds=1, ms=900)
+FULL = Plan(rounds=7, memory_rounds=3, ms=1800)
 
 
 def parse(argv: List[str]) -> argparse.Namespace:
@@ -46,11 +47,16 @@ def parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--binary", action="append", default=[], metavar="NAME=PATH",
                         help="another build of sluiced as one more peer; sluiced=PATH for the one measured")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
-    parser.add_argument("--case", default="", help="only cases with one of these words in their name (a,b); "
-                        "memory is one")
+    parser.add_argument("--ms", type=int, default=0, help="how long each time")
+    parser.add_argument("--case", default="", metavar="WORD,WORD", help="only those that begin with one of the "
+                        "words, of " + ", ".join(KEYS))
     parser.add_argument("--json", default="", metavar="FILE", help="the values of each round, too")
     parser.add_argument("--no-report", action="store_true", help="leaves RESULTS.md as it is")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    for word in filter(None, options.case.split(",")):
+        if not any(chosen(word, key) for key in KEYS):
+            parser.error(f"no case begins with {word}")
+    return options
 
 
 def programs(options: argparse.Namespace) -> Dict[str, List[str]]:
@@ -74,12 +80,12 @@ def enter_namespace(found: Dict[str, List[str]]) -> None:
 def measure(options: argparse.Namespace, found: Dict[str, List[str]]) -> None:
     """A session and its report."""
     plan = QUICK if options.quick else FULL
-    plan.rounds = options.rounds or plan.rounds
+    plan.rounds, plan.ms = options.rounds or plan.rounds, options.ms or plan.ms
     cases = [case for case in CASES
-             if chosen(options.case, case.name) and (case.quick or options.case or not options.quick)]
+             if chosen(options.case, case.key) and (case.quick or options.case or not options.quick)]
     load_before = os.getloadavg()[0]
     session = Session(found, plan, cases)
-    session.run(with_memory=chosen(options.case, "memory"))
+    session.run(with_memory=chosen(options.case, MEMORY))
     foreign = session.quiet.foreign or [0.0]
     report(session, options, f"Load average before: {load_before:.2f}; others used "
            f"{statistics.median(foreign):.2f} of a core while it was measured (at worst {max(foreign):.2f}).")

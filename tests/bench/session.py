@@ -14,8 +14,16 @@ import memory
 from cases import Case, Result
 from load import LOAD_CORE, Quiet
 from machine import BUILD, pinned
-from peers import TCP_UPSTREAMS, Peer, Place, fleet
+from peers import PASSING_PORT, STANDING_PORT, TCP_UPSTREAMS, Peer, Place, fleet
 from table import Table, number
+
+
+EVERYWHERE = "0.0.0.0:9100"
+
+
+def many_upstreams(count: int) -> List[str]:
+    """Addresses of EVERYWHERE."""
+    return [f"127.1.{i // 250}.{i % 250 + 1}:9100" for i in range(count)]
 
 
 class Plan:
@@ -31,7 +39,7 @@ def upstream() -> Iterator["tuple[Place, int]"]:
     run = Path(tempfile.mkdtemp(prefix="sluiced-bench-"))
     run.chmod(0o755)  # nginx's worker is another user
     unix = str(run / "upstream.sock")
-    backend = pinned([str(BUILD / "backend"), *TCP_UPSTREAMS, f"unix:{unix}"], LOAD_CORE,
+    backend = pinned([str(BUILD / "backend"), *TCP_UPSTREAMS, EVERYWHERE, f"unix:{unix}"], LOAD_CORE,
                      stdout=subprocess.PIPE)
     try:
         assert backend.stdout is not None
@@ -51,7 +59,7 @@ class Session:
     def __init__(self, programs: Dict[str, List[str]], plan: Plan, cases: List[Case]) -> None:
         self.programs, self.plan, self.cases = programs, plan, cases
         self.table = Table(list(programs))
-        self.quiet = Quiet(again=plan.rounds * len(cases) * len(programs) // 3)
+        self.quiet = Quiet(again=plan.rounds * len(cases) * len(programs) // 4)
         self.versions: List[str] = []
 
     def run(self, with_memory: bool) -> None:
@@ -59,11 +67,21 @@ class Session:
         with upstream() as (place, pid):
             if with_memory:
                 memory.measure(self.table, self.programs, place, self.plan.memory_rounds)
-            with fleet(self.programs, place, 8000) as peers:
+            with fleet(self.programs, place, STANDING_PORT) as peers:
                 self.versions = [peer.version() for peer in peers]
                 for turn in range(self.plan.rounds):
                     for case in self.cases:
-                        self._case(case, turn, peers, pid)
+                        if turn < case.most_rounds:
+                            self._place(case, turn, peers, place, pid)
+
+    def _place(self, case: Case, turn: int, peers: List[Peer], place: Place, upstream_pid: int) -> None:
+        """A case before the peers that are up, or before some with the endpoints that it asks for."""
+        if not case.endpoints:
+            self._case(case, turn, peers, upstream_pid)
+            return
+        many = place._replace(upstreams=many_upstreams(case.endpoints))
+        with fleet(self.programs, many, PASSING_PORT) as passing:
+            self._case(case, turn, passing, upstream_pid)
 
     def _case(self, case: Case, turn: int, peers: List[Peer], upstream_pid: int) -> None:
         """One case before every peer; another begins each round, for what drifts meanwhile."""
