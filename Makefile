@@ -173,7 +173,7 @@ kube: all ## pytest against a real Kubernetes API server, built from its Go modu
 soak: all ## half an hour of load: memory and descriptors must not grow
 	$(Q)PYTEST_TIMEOUT_S=7200 $(SLUICED_ENV) $(PYTEST) soak tests/soak $(PYTEST_ARGS)
 
-bench: all ## bounded load against saved baselines (ARGS=...)
+bench: all ## sluiced beside HAProxy, nginx and Envoy in one session (ARGS='--quick', ARGS=--help)
 	$(Q)$(SLUICED_ENV) $(VENV)/bin/python tests/bench/run.py $(ARGS)
 
 fuzz-replay: ## run each fuzz target over its corpus, under the sanitizers

@@ -3,8 +3,9 @@
  * far less than what is measured. Arguments: the addresses to listen at.
  *
  *   /bytes/N       answers with N bytes
- *   /sse/R/N       answers with N events, R a second, each with the time at which it was sent; what
- *                  cannot be kept up is left out, not made up for: a large R is as fast as it goes
+ *   /sse/R/T       answers with events, R a second, each with the time at which it was sent, as
+ * long as it is the turn of T (0: always). What cannot be kept up is left out, not made up for: a
+ * large R is as fast as it goes /turn/T        whose turn it is
  *
  * A request body is read and dropped first; it needs a Content-Length. */
 #include "bench.h"
@@ -15,8 +16,6 @@
 #define SMALL_BYTES 65536u /* answers up to this size leave in one send */
 #define MAX_STREAMS 65536u
 #define EVENT_MAX 288u
-#define LAST_CHUNK "0\r\n\r\n"
-#define LAST_CHUNK_BYTES 5u
 
 struct conn {
     int fd;
@@ -27,9 +26,10 @@ struct conn {
     uint64_t out_left;  /* of the answer */
     uint64_t due_ns;    /* next event */
     uint64_t every_ns;
-    uint32_t events_left;
-    uint32_t heap_at;  /* 1-based; 0: not in the heap */
-    uint32_t unsent_n; /* of an event that the socket took in part */
+    uint32_t turn;
+    uint32_t stream_at; /* 1-based; 0: no stream */
+    uint32_t heap_at;   /* 1-based; 0: no event is due */
+    uint32_t unsent_n;  /* of an event that the socket took in part */
     char unsent[EVENT_MAX];
     char path[64];
     char head[HEAD_BYTES];
@@ -40,6 +40,9 @@ static char scratch[SCRATCH_BYTES];
 static char filler[SCRATCH_BYTES];
 static struct conn *heap[MAX_STREAMS + 1];
 static uint32_t heap_n;
+static struct conn *streams[MAX_STREAMS];
+static uint32_t streams_n;
+static uint32_t turn_now;
 static uint64_t seed = 88172645463325252ull;
 
 /* The answer to /bytes/N for the N asked for last: benchmarks ask for one size for seconds. */
@@ -47,7 +50,7 @@ static char small[SMALL_BYTES + 256];
 static size_t small_n;
 static uint64_t small_size = UINT64_MAX;
 
-/* An event as a chunk, and the end of a stream behind it; only the time stamp changes. */
+/* An event as a chunk; only the time stamp changes. */
 static char event[EVENT_MAX];
 static size_t event_n;
 static char *event_stamp;
@@ -82,9 +85,6 @@ static void heap_sift(uint32_t at, struct conn *c)
 
 static void heap_add(struct conn *c)
 {
-    if (heap_n == MAX_STREAMS) {
-        die("too many streams");
-    }
     heap_n++;
     heap[heap_n] = c;
     heap_sift(heap_n, c);
@@ -114,6 +114,11 @@ static void drop(struct conn *c)
 {
     if (c->heap_at) {
         heap_remove(c);
+    }
+    if (c->stream_at) {
+        struct conn *last = streams[--streams_n];
+        streams[c->stream_at - 1] = last;
+        last->stream_at = c->stream_at;
     }
     close(c->fd);
     free(c);
@@ -173,29 +178,53 @@ static bool answer_bytes(struct conn *c, uint64_t size)
         return false;
     }
     if (sent < small_n) {
-        die("a socket without room for a head");
+        refuse("a socket without room for a head");
     }
     c->out_left = size <= SMALL_BYTES ? 0 : size;
     return push_body(c);
 }
 
-static bool begin_stream(struct conn *c, uint64_t rate, uint32_t events)
+/* Makes events due, or stops them. */
+static void schedule(struct conn *c)
+{
+    bool runs = !c->turn || c->turn == turn_now;
+    if (!runs && c->heap_at) {
+        heap_remove(c);
+    } else if (runs && !c->heap_at) {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        /* Streams that begin together do not stay together. */
+        c->due_ns = now_ns() + seed % c->every_ns;
+        heap_add(c);
+    }
+}
+
+static void set_turn(uint32_t turn)
+{
+    turn_now = turn;
+    for (uint32_t i = 0; i < streams_n; i++) {
+        schedule(streams[i]);
+    }
+}
+
+static bool begin_stream(struct conn *c, uint64_t rate, uint32_t turn)
 {
     static const char head[] =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
         "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
     size_t sent;
+    if (streams_n == MAX_STREAMS) {
+        refuse("too many streams");
+    }
     if (!push(c, head, sizeof(head) - 1, &sent) || sent < sizeof(head) - 1) {
         return false;
     }
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
     c->every_ns = NS_PER_S / rate;
-    c->events_left = events;
-    c->due_ns =
-        now_ns() + seed % c->every_ns; /* streams that began together do not stay together */
-    heap_add(c);
+    c->turn = turn;
+    streams[streams_n++] = c;
+    c->stream_at = streams_n;
+    schedule(c);
     return true;
 }
 
@@ -203,16 +232,18 @@ static bool answer(struct conn *c)
 {
     unsigned long long size;
     unsigned rate;
-    unsigned events;
+    unsigned turn;
     if (sscanf(c->path, "/bytes/%llu", &size) == 1) {
         return answer_bytes(c, size);
     }
-    if (sscanf(c->path, "/sse/%u/%u", &rate, &events) == 2 && rate && events) {
-        return begin_stream(c, rate, events);
+    if (sscanf(c->path, "/sse/%u/%u", &rate, &turn) == 2 && rate) {
+        return begin_stream(c, rate, turn);
     }
-    errno = 0;
-    die(c->path);
-    return false;
+    if (sscanf(c->path, "/turn/%u", &turn) == 1) {
+        set_turn(turn);
+        return answer_bytes(c, 0);
+    }
+    refuse(c->path);
 }
 
 static void make_event(void)
@@ -223,32 +254,25 @@ static void make_event(void)
                      "%0*d,\"id\":\"cmpl-7\",\"object\":\"chat.completion."
                      "chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"}}]}\n\n",
                      (int)STAMP_DIGITS, 0);
-    event_n = (size_t)snprintf(event, sizeof(event), "%x\r\n%s\r\n" LAST_CHUNK, (unsigned)n, data) -
-              LAST_CHUNK_BYTES;
+    event_n = (size_t)snprintf(event, sizeof(event), "%x\r\n%s\r\n", (unsigned)n, data);
     event_stamp = strstr(event, STAMP_MARK) + STAMP_MARK_BYTES;
 }
 
 /* One event, unless the last one still waits for room: who reads slowly gets fewer of them. */
 static void send_event(struct conn *c, uint64_t now)
 {
-    size_t n = event_n + (c->events_left == 1 ? LAST_CHUNK_BYTES : 0);
     size_t sent = 0;
     uint64_t rest = now;
     for (char *digit = event_stamp + STAMP_DIGITS; digit > event_stamp; rest /= 10) {
         *--digit = (char)('0' + rest % 10);
     }
-    if (!c->unsent_n && !push(c, event, n, &sent)) {
+    if (!c->unsent_n && !push(c, event, event_n, &sent)) {
         drop(c);
         return;
     }
     if (sent) {
-        c->unsent_n = (uint32_t)(n - sent);
-        memcpy(c->unsent, event + sent, n - sent);
-        c->events_left--;
-    }
-    if (!c->events_left) {
-        heap_remove(c);
-        return;
+        c->unsent_n = (uint32_t)(event_n - sent);
+        memcpy(c->unsent, event + sent, c->unsent_n);
     }
     /* After now: each stream has its turn before any has a second one. */
     c->due_ns = c->due_ns + c->every_ns > now ? c->due_ns + c->every_ns : now + 1;
@@ -283,8 +307,7 @@ static bool parse_head(struct conn *c, const char *head)
     if (head[0] == 'P') {
         const char *length = strcasestr(end, "\ncontent-length:");
         if (!length) {
-            errno = 0;
-            die("a request body without Content-Length");
+            refuse("a request body without Content-Length");
         }
         c->body_left = strtoull(length + 16, NULL, 10);
     }

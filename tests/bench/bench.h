@@ -28,9 +28,17 @@
 #define STAMP_MARK_BYTES 4u
 #define STAMP_DIGITS 20u
 
-static inline void die(const char *what)
+/* Ends the program over a system call. */
+__attribute__((noreturn)) static inline void die(const char *what)
 {
-    fprintf(stderr, "bench: %s: %s\n", what, errno ? strerror(errno) : "unexpected");
+    fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+/* Ends the program over anything else. */
+__attribute__((noreturn)) static inline void refuse(const char *what)
+{
+    fprintf(stderr, "bench: unexpected: %s\n", what);
     exit(1);
 }
 
@@ -59,7 +67,7 @@ static inline int open_socket(const char *text, struct sockaddr_storage *addr, s
         if (snprintf(un->sun_path, sizeof(un->sun_path), "%s", text + 5) >=
             (int)sizeof(un->sun_path))
         {
-            die("the path of a socket is too long");
+            refuse("the path of a socket is too long");
         }
         *len = sizeof(*un);
     } else {
@@ -67,14 +75,14 @@ static inline int open_socket(const char *text, struct sockaddr_storage *addr, s
         const char *colon = strrchr(text, ':');
         char host[INET_ADDRSTRLEN];
         if (!colon || (size_t)(colon - text) >= sizeof(host)) {
-            die(text);
+            refuse(text);
         }
         memcpy(host, text, (size_t)(colon - text));
         host[colon - text] = '\0';
         in->sin_family = AF_INET;
         in->sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10));
         if (inet_pton(AF_INET, host, &in->sin_addr) != 1) {
-            die(text);
+            refuse(text);
         }
         *len = sizeof(*in);
     }

@@ -7,13 +7,16 @@ Result = Dict[str, float]
 Reading = Callable[[Result, Result], float]
 
 BIG = 10 << 20
+TURN = "@TURN@"  # in a path: the number of the load, so that only its streams run in its slice
+DIRECT = "direct"  # the load without a proxy
 
 
 class Case(NamedTuple):
     """A load, and what is read from its result: (with the proxy, without one) to a value.
 
     key: for --case. direct: measured without a proxy as well, for what is added. endpoints: so many of
-    them, on proxies started for it. most_rounds: a slope takes fewer of them than a ratio."""
+    them, on proxies started for it. most_rounds: a slope takes fewer of them than a ratio. slice_ms: each
+    of several in a round; more where a request is large, or few of them leave a tail uncertain."""
 
     key: str
     name: str
@@ -24,6 +27,7 @@ class Case(NamedTuple):
     quick: bool = True
     endpoints: int = 0
     most_rounds: int = 100
+    slice_ms: int = 100
 
     def row(self, reading: str) -> str:
         """How a row of the table is called."""
@@ -63,9 +67,9 @@ def plural(count: int, what: str) -> str:
 def stream_case(key: str, streams: int, each: str, rate: int, quick: bool = True) -> Case:
     """Event streams that never end."""
     return Case(key, f"{plural(streams, 'stream')}, {each}",
-                ["mode=sse", f"conns={streams}", f"path=/sse/{rate}/1000000000", "warm_ms=800"],
+                ["mode=sse", f"conns={streams}", f"path=/sse/{rate}/{TURN}"],
                 {TOKEN_CPU: lambda r, _: r["cpu_ns"] / r["done"] / 1e3, "tokens/s": per_second, **ADDED},
-                direct=True, quick=quick)
+                direct=True, quick=quick, slice_ms=200)
 
 
 def connections_case(conns: int) -> Case:
@@ -80,7 +84,7 @@ def connections_case(conns: int) -> Case:
 def endpoints_case(endpoints: int) -> Case:
     """The same upstream at many addresses: what choosing costs, and many connections to keep."""
     return Case(f"endpoints-{endpoints}", f"{plural(endpoints, 'endpoint')}, 64 connections, saturated",
-                ["mode=closed", "conns=64", "warm_ms=1000"], SATURATED, quick=False, endpoints=endpoints,
+                ["mode=closed", "conns=64"], SATURATED, quick=False, endpoints=endpoints,
                 most_rounds=3)
 
 
@@ -90,7 +94,7 @@ KEEP_ALIVE = Case(
      RATE: per_second, "p50 us": lambda r, _: r["p50_us"], "p99 us": lambda r, _: r["p99_us"],
      "p99.9 us": lambda r, _: r["p999_us"]})
 FIXED_RATE = Case("rate", "1 KiB, 5 000 requests/s", ["mode=open", "conns=64", "rate=5000"],
-                  {CPU: per_request_us, **ADDED}, direct=True)
+                  {CPU: per_request_us, **ADDED}, direct=True, slice_ms=200)
 POST = Case("post", "4 KiB POST, 64 connections, saturated", ["mode=closed", "conns=64", "body=4096"],
             SATURATED, quick=False)
 UNIX = Case("unix", "1 KiB, unix upstream, saturated", ["mode=closed", "conns=64"], SATURATED, unix=True)
@@ -100,9 +104,11 @@ TOKENS = stream_case("tokens", 200, "20 tokens/s each", 20)
 TOKENS_SATURATED = stream_case("tokens-saturated", 200, "saturated", 1000)
 TOKENS_1000 = stream_case("tokens-1000", 1000, "20 tokens/s each", 20, quick=False)
 DOWN = Case("down", "10 MiB down, 8 connections", ["mode=closed", "conns=8", f"path=/bytes/{BIG}"],
-            {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["bytes"] / (1 << 30))})
+            {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["bytes"] / (1 << 30))},
+            slice_ms=200)
 UP = Case("up", "10 MiB up, 8 connections", ["mode=closed", "conns=8", "path=/bytes/16", f"body={BIG}"],
-          {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["done"] * BIG / (1 << 30))})
+          {GIB_CPU: lambda r, _: r["cpu_ns"] / 1e6 / (r["done"] * BIG / (1 << 30))},
+          slice_ms=200)
 
 CASES = [KEEP_ALIVE, FIXED_RATE, POST, UNIX, CONNECT, TOKENS, TOKENS_SATURATED, TOKENS_1000, DOWN, UP,
          *(connections_case(conns) for conns in (1, 10, 100, 1000, 8000)),

@@ -1,38 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The load generator of the benchmarks: one thread, epoll, few system calls a request. Arguments
- * are KEY=VALUE; one line of JSON comes out.
+/* The load generator of the benchmarks: one thread, epoll, few system calls a request. options.h
+ * says what loads there are. It opens its connections, prints "ready" and does then what it is told
+ * on its standard input, in slices of time:
  *
- * - mode=closed: active= requests at once (all connections, if left out); the next goes out on the
- *   connection that has been idle longest, as soon as one is answered
- * - mode=open: rate= requests a second at random times, on the connection that has been idle
- *   longest; the latency counts from the time intended
- * - mode=connect: conns= at once, each request on a connection of its own
- * - mode=sse: each connection reads one event stream; the latency is that of an event
- * - hold=1: once each connection was answered (its stream has begun), "holding" is printed; no more
- *   requests follow
- * - addr= path= conns= body= (bytes of a POST) warm_ms= ms= (measured) pid= (whose CPU time)
+ * - warm MS: a slice that does not count
+ * - run MS: a slice that counts
  *
- * Connections of closed and open are opened one after the other, each with a request before the
- * next: no backlog overflows, and none is new when it is measured.
+ * After each a line with a dot; at the end of the input one line of JSON about all of them. Between
+ * slices nothing is under way, and both sides of a slice are read at such a moment, the answers as
+ * well as the CPU time: so that many generators, each with its proxy, can take turns of a fraction
+ * of a second, and what the machine does meanwhile happens to all of them alike.
  *
- * The CPU time of pid is read at the very moments at which the measured time begins and ends. */
+ * Connections that stay are opened one after the other, each with a request before the next: no
+ * backlog overflows, and none is new when it is measured. */
 #include "bench.h"
 #include "measure.h"
+#include "options.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <sys/epoll.h>
 
-#define MAX_CONNS 20000u
 #define WAITING_MAX 65536u /* requests that are due and have no connection */
-#define MAX_ERRORS 1000u
-#define ANSWERS_S 60u /* time for the first answers of all connections */
-
-enum mode {
-    CLOSED,
-    OPEN,
-    CONNECT,
-    SSE
-};
+#define DEADLINE_S 60u /* for the first answers of all connections, and for the last of a slice */
+#define SETTLE_NS 5000000u /* latencies at the beginning of a slice are those of cold caches */
+#define QUIET_NS 3000000u  /* without an event: the streams have stopped */
+#define SHORT_NS 1000000u
 
 struct conn {
     int fd;
@@ -47,33 +40,26 @@ struct conn {
     char head[1024]; /* of the answer; of a stream the end of what came last */
 };
 
-static struct {
-    enum mode mode;
-    const char *addr;
-    const char *path;
-    uint64_t conns;
-    uint64_t active;
-    uint64_t hold;
-    uint64_t body;
-    uint64_t rate;
-    uint64_t warm_ms;
-    uint64_t ms;
-    uint64_t pid;
-} opt = {.path = "/bytes/1024", .conns = 1, .warm_ms = 300, .ms = 1000};
-
 static int epoll_fd;
 static struct conn *conns;
 static char scratch[SCRATCH_BYTES];
 static char filler[SCRATCH_BYTES];
 static char request[1024];
 static size_t request_n;
-static bool opening; /* connections, one after the other */
+static enum {
+    OPENING,
+    RUNNING,
+    STOPPING
+} phase;
 static bool measuring;
+static uint64_t settled_ns; /* latencies count from then on */
+static uint64_t last_ns;    /* the last answer or event */
+static uint64_t took_ns;
+static struct cpu used;
 static uint64_t done_n;
 static uint64_t bytes_n;
-static uint64_t errors_n;
-static uint64_t late_n;     /* requests that found no room to wait in */
 static uint64_t answered_n; /* connections that had an answer */
+static uint64_t busy_n;     /* requests under way, but for streams */
 
 /* Connections without a request, and requests of mode=open without a connection; both in turn. */
 static struct conn *idle[MAX_CONNS];
@@ -129,29 +115,13 @@ static void open_conn(struct conn *c)
     c->writing = c->connecting;
 }
 
-static void failed(struct conn *c, const char *why)
-{
-    bool connecting = c->connecting;
-    errors_n++;
-    if (errors_n == 1) {
-        fprintf(stderr, "bench: first error: %s\n", why);
-    }
-    if (errors_n > MAX_ERRORS || connecting || opening || opt.hold) {
-        errno = 0;
-        die(why);
-    }
-    close(c->fd);
-    open_conn(c);
-    begin(c, now_ns());
-}
-
-static bool push_body(struct conn *c)
+static void push_body(struct conn *c)
 {
     while (c->up_left) {
         size_t n = c->up_left < sizeof(filler) ? (size_t)c->up_left : sizeof(filler);
         ssize_t sent = send(c->fd, filler, n, MSG_NOSIGNAL);
         if (sent < 0 && errno != EAGAIN) {
-            return false;
+            die("send");
         }
         c->up_left -= sent < 0 ? 0 : (uint64_t)sent;
         if (sent < (ssize_t)n) {
@@ -159,18 +129,18 @@ static bool push_body(struct conn *c)
                 c->writing = true;
                 watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
             }
-            return true;
+            return;
         }
     }
     if (c->writing) {
         c->writing = false;
         watch(c, EPOLL_CTL_MOD, EPOLLIN);
     }
-    return true;
 }
 
 static void begin(struct conn *c, uint64_t start_ns)
 {
+    busy_n += c->busy ? 0 : 1; /* it is called again once it is connected */
     c->busy = true;
     c->in_body = false;
     c->head_n = 0;
@@ -179,15 +149,21 @@ static void begin(struct conn *c, uint64_t start_ns)
     if (c->connecting) {
         return;
     }
-    if (send(c->fd, request, request_n, MSG_NOSIGNAL) != (ssize_t)request_n || !push_body(c)) {
-        failed(c, "send");
+    if (send(c->fd, request, request_n, MSG_NOSIGNAL) != (ssize_t)request_n) {
+        die("send");
     }
+    push_body(c);
 }
 
-static void open_next(uint64_t now)
+static void open_next(struct conn *c, uint64_t now)
 {
-    open_conn(&conns[answered_n]);
-    begin(&conns[answered_n], now);
+    open_conn(c);
+    begin(c, now);
+}
+
+static struct conn *take_idle(void)
+{
+    return idle[idle_head++ % MAX_CONNS];
 }
 
 /* What comes next, once a connection is answered. */
@@ -195,31 +171,41 @@ static void go_on(struct conn *c, uint64_t now)
 {
     if (opt.mode == CONNECT) {
         close(c->fd);
-        open_conn(c);
-        begin(c, now);
+        if (phase == RUNNING) {
+            open_next(c, now);
+        }
         return;
     }
-    c->busy = false;
     idle[idle_tail++ % MAX_CONNS] = c;
-    if (opening) {
+    if (phase == OPENING) {
         answered_n++;
         if (answered_n < opt.conns) {
-            open_next(now);
+            open_next(&conns[answered_n], now);
         }
-    } else if (opt.mode == CLOSED) {
-        begin(idle[idle_head++ % MAX_CONNS], now);
     } else if (waiting_head != waiting_tail) {
-        begin(idle[idle_head++ % MAX_CONNS], waiting[waiting_head++ % WAITING_MAX]);
+        begin(take_idle(), waiting[waiting_head++ % WAITING_MAX]);
+    } else if (opt.mode == CLOSED && phase == RUNNING) {
+        begin(take_idle(), now);
+    }
+}
+
+static void count(uint64_t now, uint64_t since)
+{
+    last_ns = now;
+    if (measuring) {
+        done_n++;
+        if (now >= settled_ns) {
+            count_latency(now > since ? now - since : 0);
+        }
     }
 }
 
 static void answered(struct conn *c)
 {
     uint64_t now = now_ns();
-    if (measuring) {
-        done_n++;
-        count_latency(now - c->start_ns);
-    }
+    count(now, c->start_ns);
+    c->busy = false;
+    busy_n--;
     go_on(c, now);
 }
 
@@ -228,8 +214,7 @@ static void answered(struct conn *c)
 static void on_body(struct conn *c, size_t n)
 {
     if (n > c->left) {
-        errno = 0;
-        die("more answer than announced");
+        refuse("more answer than announced");
     }
     c->left -= n;
     bytes_n += measuring ? n : 0;
@@ -248,15 +233,14 @@ static void on_head(struct conn *c, const char *data, size_t n)
     if (!end) {
         c->head_n = (uint32_t)(had + part);
         if (c->head_n == sizeof(c->head) - 1) {
-            failed(c, "a long head");
+            refuse("a long head");
         }
         return;
     }
     char *length = strcasestr(c->head, "\ncontent-length:");
     if (strncmp(c->head, "HTTP/1.1 200", 12) != 0 || !length || length > end) {
         fprintf(stderr, "%.*s\n", (int)(end - c->head), c->head);
-        failed(c, "an answer that is not 200 with Content-Length");
-        return;
+        refuse("an answer that is not 200 with Content-Length");
     }
     c->left = strtoull(length + 16, NULL, 10);
     c->in_body = true;
@@ -269,32 +253,21 @@ static void on_stream(struct conn *c, char *data, size_t n)
     uint64_t now = now_ns();
     const size_t whole = STAMP_MARK_BYTES + STAMP_DIGITS;
     char *at;
-    if (c->head_n) { /* scratch has room in front for what was kept */
-        data -= c->head_n;
-        n += c->head_n;
-        memcpy(data, c->head, c->head_n);
-        c->head_n = 0;
-    } else if (!c->in_body && strncmp(data, "HTTP/1.1 200", 12) != 0) {
-        failed(c, "a stream that is not 200");
-        return;
+    if (!c->in_body && !c->head_n && strncmp(data, "HTTP/1.1 200", 12) != 0) {
+        refuse("a stream that is not 200");
     }
+    /* scratch has room in front for what was kept */
     char *end = data + n;
-    answered_n += c->in_body ? 0 : 1;
-    c->in_body = true;
+    data -= c->head_n;
+    memcpy(data, c->head, c->head_n);
     while ((at = memmem(data, (size_t)(end - data), STAMP_MARK, STAMP_MARK_BYTES)) != NULL) {
         if ((size_t)(end - at) < whole) {
             break;
         }
-        uint64_t sent_ns = strtoull(at + STAMP_MARK_BYTES, NULL, 10);
-        if (measuring) {
-            done_n++;
-            count_latency(now > sent_ns ? now - sent_ns : 0);
-        }
+        answered_n += c->in_body ? 0 : 1;
+        c->in_body = true;
+        count(now, strtoull(at + STAMP_MARK_BYTES, NULL, 10));
         data = at + whole;
-    }
-    if (end - data >= 5 && memcmp(end - 5, "0\r\n\r\n", 5) == 0) {
-        begin(c, now);
-        return;
     }
     size_t keep = at ? (size_t)(end - at) : STAMP_MARK_BYTES - 1;
     keep = keep < (size_t)(end - data) ? keep : (size_t)(end - data);
@@ -310,9 +283,11 @@ static void on_readable(struct conn *c)
     if (n < 0 && errno == EAGAIN) {
         return;
     }
-    if (n <= 0 || !c->busy) {
-        failed(c, n < 0 ? "recv" : n == 0 ? "closed by the other side" : "bytes without a request");
-        return;
+    if (n < 0) {
+        die("recv");
+    }
+    if (n == 0 || !c->busy) {
+        refuse(n == 0 ? "closed by the other side" : "bytes without a request");
     }
     into[n] = '\0';
     if (opt.mode == SSE) {
@@ -339,12 +314,37 @@ static void on_writable(struct conn *c)
         if (c->busy) {
             begin(c, c->start_ns);
         }
-    } else if (!push_body(c)) {
-        failed(c, "send");
+    } else {
+        push_body(c);
     }
 }
 
-/* ---- The run. */
+/* ---- The slices. */
+
+/* Has the upstream send the events of these streams, and of no others. */
+static void take_turn(uint64_t turn)
+{
+    static int fd = -1;
+    static uint64_t now_has;
+    char text[256];
+    if (!opt.turn || turn == now_has) {
+        return;
+    }
+    if (fd < 0) {
+        struct sockaddr_storage addr;
+        socklen_t len;
+        fd = open_socket(opt.upstream, &addr, &len);
+        if (fcntl(fd, F_SETFL, 0) < 0 || connect(fd, (struct sockaddr *)&addr, len) < 0) {
+            die(opt.upstream);
+        }
+    }
+    int n =
+        snprintf(text, sizeof(text), "GET /turn/%llu HTTP/1.1\r\n\r\n", (unsigned long long)turn);
+    if (send(fd, text, (size_t)n, MSG_NOSIGNAL) != n || recv(fd, text, sizeof(text), 0) <= 0) {
+        die(opt.upstream);
+    }
+    now_has = turn;
+}
 
 static void schedule_next(void)
 {
@@ -359,161 +359,156 @@ static void send_due(uint64_t now)
 {
     while (next_ns <= now) {
         if (idle_head != idle_tail) {
-            begin(idle[idle_head++ % MAX_CONNS], next_ns);
+            begin(take_idle(), next_ns);
         } else if (waiting_tail - waiting_head < WAITING_MAX) {
             waiting[waiting_tail++ % WAITING_MAX] = next_ns;
         } else {
-            late_n++;
+            refuse("a rate that cannot be kept: no room to wait in");
         }
         schedule_next();
     }
 }
 
-/* Until the time, or until wanted connections were answered. */
-static void run_until(uint64_t end_ns, uint64_t wanted)
+static void serve_until(uint64_t wake_ns)
 {
     struct epoll_event events[256];
-    for (uint64_t now = now_ns(); now < end_ns && answered_n < wanted; now = now_ns()) {
+    struct timespec wait = until(wake_ns, now_ns());
+    int n = epoll_pwait2(epoll_fd, events, 256, &wait, NULL);
+    if (n < 0 && errno != EINTR) {
+        die("epoll_pwait2");
+    }
+    for (int i = 0; i < n; i++) {
+        struct conn *c = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT) {
+            on_writable(c);
+        } else {
+            on_readable(c);
+        }
+    }
+}
+
+static void start_requests(uint64_t now)
+{
+    if (opt.mode == CLOSED) {
+        for (uint64_t i = 0; i < opt.active; i++) {
+            begin(take_idle(), now);
+        }
+    } else if (opt.mode == CONNECT) {
+        for (uint64_t i = 0; i < opt.conns; i++) {
+            open_next(&conns[i], now);
+        }
+    } else if (opt.mode == OPEN) {
+        next_ns = now;
+        schedule_next();
+    }
+}
+
+static void run(uint64_t end_ns)
+{
+    phase = RUNNING;
+    for (uint64_t now = now_ns(); now < end_ns; now = now_ns()) {
         uint64_t wake = end_ns;
-        if (opt.mode == OPEN && !opening) {
+        if (opt.mode == OPEN) {
             send_due(now);
             wake = next_ns < end_ns ? next_ns : end_ns;
         }
-        struct timespec wait = until(wake, now);
-        int n = epoll_pwait2(epoll_fd, events, 256, &wait, NULL);
-        if (n < 0 && errno != EINTR) {
-            die("epoll_pwait2");
-        }
-        for (int i = 0; i < n; i++) {
-            struct conn *c = events[i].data.ptr;
-            if (events[i].events & EPOLLOUT) {
-                on_writable(c);
-            } else {
-                on_readable(c);
-            }
-        }
+        serve_until(wake);
     }
 }
 
-static void await_answers(void)
+static bool is_under_way(uint64_t now)
 {
-    run_until(now_ns() + ANSWERS_S * NS_PER_S, opt.conns);
-    if (answered_n < opt.conns) {
-        errno = 0;
-        die("not all connections were answered");
+    if (opt.mode == SSE) { /* with nobody to stop them they never are quiet */
+        return opt.turn && now < last_ns + QUIET_NS;
+    }
+    return busy_n || waiting_head != waiting_tail;
+}
+
+static void stop(void)
+{
+    phase = STOPPING;
+    uint64_t end = now_ns() + DEADLINE_S * NS_PER_S;
+    for (uint64_t now = now_ns(); is_under_way(now); now = now_ns()) {
+        if (now > end) {
+            refuse("requests that are not answered");
+        }
+        serve_until(now + SHORT_NS);
     }
 }
 
-static void start(void)
+static void slice(uint64_t ms, bool counts)
 {
-    conns = calloc(opt.conns, sizeof(*conns));
-    if (!conns) {
-        die("memory");
-    }
-    opening = opt.mode == CLOSED || opt.mode == OPEN;
-    if (opening) {
-        open_next(now_ns());
-        await_answers();
-        opening = false;
-    } else {
-        for (uint64_t i = 0; i < opt.conns; i++) {
-            open_conn(&conns[i]);
-            begin(&conns[i], now_ns());
-        }
-    }
-    next_ns = now_ns();
-    if (opt.hold) {
-        await_answers();
-        printf("holding\n");
-        fflush(stdout);
-    } else if (opt.mode == CLOSED) {
-        for (uint64_t i = 0; i < opt.active; i++) {
-            begin(idle[idle_head++], now_ns());
-        }
+    measuring = counts;
+    struct cpu before = read_cpu(opt.pid);
+    take_turn(opt.turn);
+    uint64_t began = now_ns();
+    last_ns = began;
+    settled_ns = began + SETTLE_NS;
+    start_requests(began);
+    run(began + ms * 1000000u);
+    take_turn(0);
+    stop();
+    struct cpu after = read_cpu(opt.pid);
+    if (counts) {
+        took_ns += last_ns - began;
+        used.run_ns += after.run_ns - before.run_ns;
+        used.user_ticks += after.user_ticks - before.user_ticks;
+        used.system_ticks += after.system_ticks - before.system_ticks;
     }
 }
 
-static void parse_options(int argc, char **argv)
+static void open_all(void)
 {
-    static const char *const modes[] = {"closed", "open", "connect", "sse"};
-    struct {
-        const char *name;
-        uint64_t *to;
-    } numbers[] = {{"conns", &opt.conns}, {"active", &opt.active}, {"hold", &opt.hold},
-                   {"body", &opt.body},   {"rate", &opt.rate},     {"warm_ms", &opt.warm_ms},
-                   {"ms", &opt.ms},       {"pid", &opt.pid}};
-    for (int i = 1; i < argc; i++) {
-        char *value = strchr(argv[i], '=');
-        bool known = false;
-        if (!value) {
-            die(argv[i]);
-        }
-        *value++ = '\0';
-        for (size_t k = 0; k < sizeof(numbers) / sizeof(*numbers); k++) {
-            if (strcmp(argv[i], numbers[k].name) == 0) {
-                *numbers[k].to = strtoull(value, NULL, 10);
-                known = true;
-            }
-        }
-        for (int k = 0; strcmp(argv[i], "mode") == 0 && k < 4; k++) {
-            if (strcmp(value, modes[k]) == 0) {
-                opt.mode = (enum mode)k;
-                known = true;
-            }
-        }
-        if (strcmp(argv[i], "addr") == 0) {
-            opt.addr = value;
-            known = true;
-        } else if (strcmp(argv[i], "path") == 0) {
-            opt.path = value;
-            known = true;
-        }
-        if (!known) {
-            die(argv[i]);
-        }
+    uint64_t end = now_ns() + DEADLINE_S * NS_PER_S;
+    uint64_t at_once = opt.mode == SSE ? opt.conns : 1;
+    take_turn(opt.turn);
+    for (uint64_t i = 0; i < at_once; i++) {
+        open_next(&conns[i], now_ns());
     }
-    if (!opt.addr || !opt.conns || opt.conns > MAX_CONNS || (opt.mode == OPEN && !opt.rate)) {
-        die("addr= and conns= are needed, and rate= for mode=open");
+    while (answered_n < opt.conns) {
+        if (now_ns() > end) {
+            refuse("connections that are not answered");
+        }
+        serve_until(end);
     }
-    if (!opt.active || opt.active > opt.conns) {
-        opt.active = opt.conns;
-    }
+    take_turn(0);
+    stop();
+}
+
+static void report(void)
+{
+    printf(
+        "{\"done\": %llu, \"bytes\": %llu, \"took_ns\": %llu, \"cpu_ns\": %llu, "
+        "\"user_ticks\": %llu, \"system_ticks\": %llu, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+        "\"p999_us\": %.1f}\n",
+        (unsigned long long)done_n, (unsigned long long)bytes_n, (unsigned long long)took_ns,
+        (unsigned long long)used.run_ns, (unsigned long long)used.user_ticks,
+        (unsigned long long)used.system_ticks, percentile_us(0.5), percentile_us(0.99),
+        percentile_us(0.999));
 }
 
 int main(int argc, char **argv)
 {
+    char what[16];
+    unsigned long long ms;
     parse_options(argc, argv);
     memset(filler, 'x', sizeof(filler));
-    int n = snprintf(request, sizeof(request),
-                     "%s %s HTTP/1.1\r\nHost: bench.test\r\nUser-Agent: load/1\r\nAccept: */*\r\n",
-                     opt.body || opt.mode == SSE ? "POST" : "GET", opt.path);
-    if (opt.body || opt.mode == SSE) {
-        n += snprintf(request + n, sizeof(request) - (size_t)n,
-                      "Content-Type: application/json\r\nContent-Length: %llu\r\n",
-                      (unsigned long long)opt.body);
-    }
-    request_n = (size_t)n + (size_t)snprintf(request + n, sizeof(request) - (size_t)n, "\r\n");
+    request_n = format_request(request, sizeof(request));
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0) {
-        die("epoll_create1");
+    conns = calloc(opt.conns, sizeof(*conns));
+    if (epoll_fd < 0 || !conns) {
+        die("memory, or epoll_create1");
     }
-    start();
-    run_until(now_ns() + opt.warm_ms * 1000000u, UINT64_MAX);
-    measuring = true;
-    struct cpu before = read_cpu(opt.pid);
-    uint64_t began = now_ns();
-    run_until(began + opt.ms * 1000000u, UINT64_MAX);
-    struct cpu after = read_cpu(opt.pid);
-    uint64_t took = now_ns() - began;
-    printf(
-        "{\"done\": %llu, \"errors\": %llu, \"late\": %llu, \"bytes\": %llu, \"took_ns\": %llu, "
-        "\"cpu_ns\": %llu, \"user_ticks\": %llu, \"system_ticks\": %llu, \"p50_us\": %.1f, "
-        "\"p99_us\": %.1f, \"p999_us\": %.1f}\n",
-        (unsigned long long)done_n, (unsigned long long)errors_n, (unsigned long long)late_n,
-        (unsigned long long)bytes_n, (unsigned long long)took,
-        (unsigned long long)(after.run_ns - before.run_ns),
-        (unsigned long long)(after.user_ticks - before.user_ticks),
-        (unsigned long long)(after.system_ticks - before.system_ticks), percentile_us(0.5),
-        percentile_us(0.99), percentile_us(0.999));
+    if (opt.mode != CONNECT) {
+        open_all();
+    }
+    printf("ready\n");
+    fflush(stdout);
+    while (scanf("%15s %llu", what, &ms) == 2) {
+        slice(ms, strcmp(what, "run") == 0);
+        printf(".\n");
+        fflush(stdout);
+    }
+    report();
     return 0;
 }

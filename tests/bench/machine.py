@@ -20,8 +20,8 @@ def output(*argv: str) -> str:
 
 def pinned(argv: List[str], core: int, **options: Any) -> "subprocess.Popen[bytes]":
     """Starts a child on one core."""
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL,
-                            preexec_fn=lambda: os.sched_setaffinity(0, {core}), **options)
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen(argv, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **options)
 
 
 def busy_s() -> float:

@@ -6,7 +6,7 @@ an allocator keeps what an earlier load made it take."""
 
 import contextlib
 import time
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 import load
 from peers import PASSING_PORT, Peer, Place, fleet
@@ -15,43 +15,47 @@ from table import Table
 IDLE_CONNS = 5000
 STREAMS = 1000
 REST = "memory at rest, PSS MiB"
-IDLE = f"memory of an idle connection of {IDLE_CONNS}, PSS KiB"
-IDLE_OWN = f"memory of an idle connection of {IDLE_CONNS}, anonymous KiB"
-IDLE_TOTAL = f"memory at {IDLE_CONNS} idle connections, anonymous MiB"
-STREAM = f"memory of an active stream of {STREAMS}, PSS KiB"
+IDLE = "memory of an idle connection of 5 000, PSS KiB"
+IDLE_OWN = "memory of an idle connection of 5 000, anonymous KiB"
+IDLE_TOTAL = "memory at 5 000 idle connections, anonymous MiB"
+STREAM = "memory of an active stream of 1 000, PSS KiB"
+STREAM_OWN = "memory of an active stream of 1 000, anonymous KiB"
+
+
+def both_kib(peer: Peer) -> Tuple[int, int]:
+    """Shared pages in parts, and those that are its alone."""
+    return peer.memory_kib("Pss"), peer.memory_kib("Anonymous")
 
 
 @contextlib.contextmanager
-def holding(peer: Peer, conns: int, *args: str) -> Iterator[None]:
-    """While so many connections are up, each of which got an answer."""
-    child = load.start(f"addr={peer.listen}", f"conns={conns}", "hold=1", "ms=60000", *args)
+def holding(*args: str) -> Iterator[None]:
+    """While a load's connections are up, each of which got an answer, and its streams are read."""
+    held = load.Load(*args)
     try:
-        assert child.stdout is not None
-        if child.stdout.readline() != b"holding\n":
-            raise SystemExit(f"bench: {peer.name} does not hold {conns} connections")
+        held.start_slice("warm", 60000)
         yield
-        if child.poll() is not None:
-            raise SystemExit(f"bench: {peer.name} did not keep {conns} connections")
+        if held.child.poll() is not None:
+            raise SystemExit(f"bench: {' '.join(args)} was not held")
     finally:
-        child.kill()
-        child.wait()
+        held.stop()
 
 
 def of_connections(peer: Peer) -> Dict[str, float]:
     """At rest, and idle."""
-    rest, rest_own = peer.memory_kib("Pss"), peer.memory_kib("Anonymous")
-    with holding(peer, IDLE_CONNS, "mode=closed"):
-        held, held_own = peer.memory_kib("Pss"), peer.memory_kib("Anonymous")
+    rest, rest_own = both_kib(peer)
+    with holding("mode=open", "rate=1", f"addr={peer.listen}", f"conns={IDLE_CONNS}"):
+        held, held_own = both_kib(peer)
     return {REST: rest / 1024, IDLE: (held - rest) / IDLE_CONNS,
             IDLE_OWN: (held_own - rest_own) / IDLE_CONNS, IDLE_TOTAL: held_own / 1024}
 
 
 def of_streams(peer: Peer) -> Dict[str, float]:
     """Of streams in which something is sent now and then: what they hold while they wait counts too."""
-    rest = peer.memory_kib("Pss")
-    with holding(peer, STREAMS, "mode=sse", "path=/sse/2/1000000"):
-        time.sleep(1.5)  # until each had an event or more behind its head
-        return {STREAM: (peer.memory_kib("Pss") - rest) / STREAMS}
+    rest, rest_own = both_kib(peer)
+    with holding("mode=sse", "path=/sse/2/0", f"addr={peer.listen}", f"conns={STREAMS}"):
+        time.sleep(1.5)  # until each had several events behind its head
+        held, held_own = both_kib(peer)
+    return {STREAM: (held - rest) / STREAMS, STREAM_OWN: (held_own - rest_own) / STREAMS}
 
 
 def measure(table: Table, programs: Dict[str, List[str]], place: Place, rounds: int) -> None:

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares sluiced with other proxies: CPU, latency, memory. Adds a table to RESULTS.md.
 
-Each proxy has one worker on core 0; the load generator and the upstream share core 1. All are up
-during the whole session and are measured in turn, in an order that rotates from round to round; a
-ratio is the median of the ratios of each round, because the machine changes more slowly than that.
+Each proxy has one worker on core 0; the load generators and the upstream share core 1. All are up
+during the whole session and take turns of a fraction of a second, in an order that rotates; a ratio is
+the median of the ratios of each round. What the machine does meanwhile happens to all of them.
 
 Two builds of sluiced, in one session and without peers:
 
@@ -31,8 +31,8 @@ from session import Plan, Session
 
 IN_NAMESPACE = "SLUICED_BENCH_NAMESPACE"
 KEYS = [MEMORY, *(case.key for case in CASES)]
-QUICK = Plan(rounds=5, memory_rounds=1, ms=900)
-FULL = Plan(rounds=7, memory_rounds=3, ms=1800)
+QUICK = Plan(rounds=5, slices=6, memory_rounds=1)
+FULL = Plan(rounds=7, slices=12, memory_rounds=3)
 
 
 def parse(argv: List[str]) -> argparse.Namespace:
@@ -47,7 +47,7 @@ def parse(argv: List[str]) -> argparse.Namespace:
     parser.add_argument("--binary", action="append", default=[], metavar="NAME=PATH",
                         help="another build of sluiced as one more peer; sluiced=PATH for the one measured")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
-    parser.add_argument("--ms", type=int, default=0, help="how long each time")
+    parser.add_argument("--slices", type=int, default=0, help="of 0.1 or 0.2 s, of each load in a round")
     parser.add_argument("--case", default="", metavar="WORD,WORD", help="only those that begin with one of the "
                         "words, of " + ", ".join(KEYS))
     parser.add_argument("--json", default="", metavar="FILE", help="the values of each round, too")
@@ -80,7 +80,7 @@ def enter_namespace(found: Dict[str, List[str]]) -> None:
 def measure(options: argparse.Namespace, found: Dict[str, List[str]]) -> None:
     """A session and its report."""
     plan = QUICK if options.quick else FULL
-    plan.rounds, plan.ms = options.rounds or plan.rounds, options.ms or plan.ms
+    plan = plan._replace(rounds=options.rounds or plan.rounds, slices=options.slices or plan.slices)
     cases = [case for case in CASES
              if chosen(options.case, case.key) and (case.quick or options.case or not options.quick)]
     load_before = os.getloadavg()[0]
@@ -95,8 +95,8 @@ def report(session: Session, options: argparse.Namespace, noise: str) -> None:
     """Prints the tables, and appends them to RESULTS.md."""
     today = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     text = "\n".join([f"## {today}, {'quick' if options.quick else 'full'}", "",
-                      ", ".join(session.versions) + ".", f"{describe()}. {noise}", "",
-                      *session.table.lines(), "", *targets.lines(session.table), ""])
+                      ", ".join(session.versions.values()) + ".", f"{describe()}. {noise}", "",
+                      *session.table.lines(), "", *targets.lines(session.table, session.versions), ""])
     print("\n" + text)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as out:

@@ -7,16 +7,14 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, NamedTuple
 
-import load
 import memory
-from cases import Case, Result
-from load import LOAD_CORE, Quiet
+from cases import DIRECT, TURN, Case
+from load import LOAD_CORE, Quiet, take_turns
 from machine import BUILD, pinned
 from peers import PASSING_PORT, STANDING_PORT, TCP_UPSTREAMS, Peer, Place, fleet
 from table import Table, number
-
 
 EVERYWHERE = "0.0.0.0:9100"
 
@@ -26,11 +24,12 @@ def many_upstreams(count: int) -> List[str]:
     return [f"127.1.{i // 250}.{i % 250 + 1}:9100" for i in range(count)]
 
 
-class Plan:
-    """How often and how long."""
+class Plan(NamedTuple):
+    """How often: rounds of so many slices for each load of each case."""
 
-    def __init__(self, rounds: int, memory_rounds: int, ms: int) -> None:
-        self.rounds, self.memory_rounds, self.ms = rounds, memory_rounds, ms
+    rounds: int
+    slices: int
+    memory_rounds: int
 
 
 @contextlib.contextmanager
@@ -59,8 +58,8 @@ class Session:
     def __init__(self, programs: Dict[str, List[str]], plan: Plan, cases: List[Case]) -> None:
         self.programs, self.plan, self.cases = programs, plan, cases
         self.table = Table(list(programs))
-        self.quiet = Quiet(again=plan.rounds * len(cases) * len(programs) // 4)
-        self.versions: List[str] = []
+        self.quiet = Quiet(again=plan.rounds * len(cases) // 4)
+        self.versions: Dict[str, str] = {}
 
     def run(self, with_memory: bool) -> None:
         """All of it. Memory first: nothing else is up then."""
@@ -68,7 +67,7 @@ class Session:
             if with_memory:
                 memory.measure(self.table, self.programs, place, self.plan.memory_rounds)
             with fleet(self.programs, place, STANDING_PORT) as peers:
-                self.versions = [peer.version() for peer in peers]
+                self.versions = {peer.name: peer.version() for peer in peers}
                 for turn in range(self.plan.rounds):
                     for case in self.cases:
                         if turn < case.most_rounds:
@@ -84,19 +83,25 @@ class Session:
             self._case(case, turn, passing, upstream_pid)
 
     def _case(self, case: Case, turn: int, peers: List[Peer], upstream_pid: int) -> None:
-        """One case before every peer; another begins each round, for what drifts meanwhile."""
+        """One round of a case before every peer."""
         pids = [upstream_pid, *(pid for peer in peers for pid in peer.pids())]
-        ms = f"ms={self.plan.ms}"
-        direct: Result = {}
+        loads = {}
         if case.direct:
-            direct = self.quiet.measure(pids, f"addr={TCP_UPSTREAMS[0]}", ms, *case.load)
-        first = turn % len(peers)
-        for peer in peers[first:] + peers[:first]:
+            loads[DIRECT] = [f"addr={TCP_UPSTREAMS[0]}", *case.load]
+        for peer in peers:
             addr = peer.listen_unix if case.unix else peer.listen
-            result = self.quiet.measure(pids, f"addr={addr}", ms, f"pid={peer.worker()}", *case.load)
+            loads[peer.name] = [f"addr={addr}", f"pid={peer.worker()}", *case.load]
+        for i, args in enumerate(loads.values()):
+            if any(TURN in arg for arg in args):
+                args[:] = [arg.replace(TURN, str(i + 1)) for arg in args]
+                args += [f"turn={i + 1}", f"upstream={TCP_UPSTREAMS[0]}"]
+        results = self.quiet.measure(
+            pids, lambda: take_turns(loads, self.plan.slices, case.slice_ms, turn))
+        direct = results.pop(DIRECT, {})
+        for name, result in results.items():
             said = []
             for reading, read in case.rows.items():
                 value = read(result, direct)
-                self.table.add(case.row(reading), peer.name, value)
+                self.table.add(case.row(reading), name, value)
                 said.append(f"{reading} {number(value)}")
-            print(f"  {turn + 1}/{self.plan.rounds} {case.name}: {peer.name} {', '.join(said)}", flush=True)
+            print(f"  {turn + 1}/{self.plan.rounds} {case.name}: {name} {', '.join(said)}", flush=True)

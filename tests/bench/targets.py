@@ -87,12 +87,14 @@ def figures(table: Table) -> List[Dict[str, Any]]:
     return out
 
 
-def lines(table: Table) -> List[str]:
-    """As Markdown; empty if no target was measured."""
+def lines(table: Table, versions: Dict[str, str]) -> List[str]:
+    """As Markdown; empty if no target was measured. versions: a target is one against these."""
     out = []
     for figure in figures(table):
         stretch = "-" if figure["stretch"] is None else f"{figure['stretch']:.2f}"
         out.append(f"| {figure['target']} | {figure['required']:.2f} | {stretch} "
                    f"| {spread(figure['measured'])} | {figure['verdict']} |")
-    head = ["| target, to the better of HAProxy and nginx | required | stretch | measured | |", "|---" * 5 + "|"]
+    better_of = " and ".join(versions[peer] for peer in BETTER_OF if peer in versions)
+    head = [f"| ratio to the better of {better_of}, or as said | required | stretch | measured | |",
+            "|---" * 5 + "|"]
     return head + out if out else []
