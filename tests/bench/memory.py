@@ -14,6 +14,8 @@ from table import Table
 
 IDLE_CONNS = 5000
 STREAMS = 1000
+SETTLE_S = 1.5  # until each stream had several events behind its head
+FIRST = 20  # before what is counted: code and tables that the first few touch are not theirs
 REST = "memory at rest, PSS MiB"
 IDLE = "memory of an idle connection of 5 000, PSS KiB"
 IDLE_OWN = "memory of an idle connection of 5 000, anonymous KiB"
@@ -40,22 +42,29 @@ def holding(*args: str) -> Iterator[None]:
         held.stop()
 
 
+def beyond_first(peer: Peer, count: int, *args: str) -> Tuple[int, float, float]:
+    """Anonymous KiB while so many connections are held, and what each costs: PSS KiB, anonymous KiB."""
+    common = [f"addr={peer.listen}", *args]
+    with holding(f"conns={FIRST}", *common):
+        time.sleep(SETTLE_S)
+    before, before_own = both_kib(peer)
+    with holding(f"conns={count}", *common):
+        time.sleep(SETTLE_S)
+        held, held_own = both_kib(peer)
+    return held_own, (held - before) / count, (held_own - before_own) / count
+
+
 def of_connections(peer: Peer) -> Dict[str, float]:
     """At rest, and idle."""
-    rest, rest_own = both_kib(peer)
-    with holding("mode=open", "rate=1", f"addr={peer.listen}", f"conns={IDLE_CONNS}"):
-        held, held_own = both_kib(peer)
-    return {REST: rest / 1024, IDLE: (held - rest) / IDLE_CONNS,
-            IDLE_OWN: (held_own - rest_own) / IDLE_CONNS, IDLE_TOTAL: held_own / 1024}
+    rest = peer.memory_kib("Pss")
+    total, each, each_own = beyond_first(peer, IDLE_CONNS, "mode=open", "rate=1")
+    return {REST: rest / 1024, IDLE: each, IDLE_OWN: each_own, IDLE_TOTAL: total / 1024}
 
 
 def of_streams(peer: Peer) -> Dict[str, float]:
     """Of streams in which something is sent now and then: what they hold while they wait counts too."""
-    rest, rest_own = both_kib(peer)
-    with holding("mode=sse", "path=/sse/2/0", f"addr={peer.listen}", f"conns={STREAMS}"):
-        time.sleep(1.5)  # until each had several events behind its head
-        held, held_own = both_kib(peer)
-    return {STREAM: (held - rest) / STREAMS, STREAM_OWN: (held_own - rest_own) / STREAMS}
+    _, each, each_own = beyond_first(peer, STREAMS, "mode=sse", "path=/sse/2/0")
+    return {STREAM: each, STREAM_OWN: each_own}
 
 
 def measure(table: Table, programs: Dict[str, List[str]], place: Place, rounds: int) -> None:
