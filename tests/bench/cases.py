@@ -16,7 +16,8 @@ class Case(NamedTuple):
 
     key: for --case. direct: measured without a proxy as well, for what is added. endpoints: so many of
     them, on proxies started for it. most_rounds: a slope takes fewer of them than a ratio. slice_ms: each
-    of several in a round; more where a request is large, or few of them leave a tail uncertain."""
+    of several in a round; more where a request is large, or few of them leave a tail uncertain. unix: by the
+    listener whose upstream is a unix socket; the other one takes turns with it, as rows of their own."""
 
     key: str
     name: str
@@ -29,9 +30,9 @@ class Case(NamedTuple):
     most_rounds: int = 100
     slice_ms: int = 100
 
-    def row(self, reading: str) -> str:
+    def row(self, reading: str, over_tcp: bool = False) -> str:
         """How a row of the table is called."""
-        return f"{self.name}: {reading}"
+        return f"{self.name}: {'over TCP instead, ' if over_tcp else ''}{reading}"
 
 
 def per_request_us(r: Result, _direct: Result) -> float:

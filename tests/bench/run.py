@@ -87,8 +87,10 @@ def measure(options: argparse.Namespace, found: Dict[str, List[str]]) -> None:
     session = Session(found, plan, cases)
     session.run(with_memory=chosen(options.case, MEMORY))
     foreign = session.quiet.foreign or [0.0]
-    report(session, options, f"Load average before: {load_before:.2f}; others used "
-           f"{statistics.median(foreign):.2f} of a core while it was measured (at worst {max(foreign):.2f}).")
+    middle = statistics.median(foreign)
+    report(session, options, f"Load average before: {load_before:.2f}; others used {middle:.2f} of a core while "
+           f"it was measured (at worst {max(foreign):.2f})."
+           + (" **Disturbed: not to be kept.**" if middle > load.DISTURBED else ""))
 
 
 def report(session: Session, options: argparse.Namespace, noise: str) -> None:

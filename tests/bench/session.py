@@ -17,6 +17,7 @@ from peers import PASSING_PORT, STANDING_PORT, TCP_UPSTREAMS, Peer, Place, fleet
 from table import Table, number
 
 EVERYWHERE = "0.0.0.0:9100"
+OVER_TCP = " over TCP"
 
 
 def many_upstreams(count: int) -> List[str]:
@@ -85,16 +86,7 @@ class Session:
     def _case(self, case: Case, turn: int, peers: List[Peer], upstream_pid: int) -> None:
         """One round of a case before every peer."""
         pids = [upstream_pid, *(pid for peer in peers for pid in peer.pids())]
-        loads = {}
-        if case.direct:
-            loads[DIRECT] = [f"addr={TCP_UPSTREAMS[0]}", *case.load]
-        for peer in peers:
-            addr = peer.listen_unix if case.unix else peer.listen
-            loads[peer.name] = [f"addr={addr}", f"pid={peer.worker()}", *case.load]
-        for i, args in enumerate(loads.values()):
-            if any(TURN in arg for arg in args):
-                args[:] = [arg.replace(TURN, str(i + 1)) for arg in args]
-                args += [f"turn={i + 1}", f"upstream={TCP_UPSTREAMS[0]}"]
+        loads = self._loads(case, peers)
         results = self.quiet.measure(
             pids, lambda: take_turns(loads, self.plan.slices, case.slice_ms, turn))
         direct = results.pop(DIRECT, {})
@@ -102,6 +94,24 @@ class Session:
             said = []
             for reading, read in case.rows.items():
                 value = read(result, direct)
-                self.table.add(case.row(reading), name, value)
+                row = case.row(reading, over_tcp=name.endswith(OVER_TCP))
+                self.table.add(row, name.removesuffix(OVER_TCP), value)
                 said.append(f"{reading} {number(value)}")
             print(f"  {turn + 1}/{self.plan.rounds} {case.name}: {name} {', '.join(said)}", flush=True)
+
+    @staticmethod
+    def _loads(case: Case, peers: List[Peer]) -> Dict[str, List[str]]:
+        """What takes turns: the arguments of each generator."""
+        loads = {}
+        if case.direct:
+            loads[DIRECT] = [f"addr={TCP_UPSTREAMS[0]}", *case.load]
+        for peer in peers:
+            common = [f"pid={peer.worker()}", *case.load]
+            loads[peer.name] = [f"addr={peer.listen_unix if case.unix else peer.listen}", *common]
+            if case.unix:
+                loads[peer.name + OVER_TCP] = [f"addr={peer.listen}", *common]
+        for i, args in enumerate(loads.values()):
+            if any(TURN in arg for arg in args):
+                args[:] = [arg.replace(TURN, str(i + 1)) for arg in args]
+                args += [f"turn={i + 1}", f"upstream={TCP_UPSTREAMS[0]}"]
+        return loads

@@ -51,7 +51,7 @@ TARGETS = [
     Target("saturated tokens, added p50 us beyond theirs", cases.TOKENS_SATURATED.row(cases.ADDED_P50),
            0.0, figure=difference),
     Target("sluiced unix / haproxy TCP, CPU", cases.UNIX.row(cases.CPU), 0.65, 0.60,
-           against=cases.KEEP_ALIVE.row(cases.CPU), peers=("haproxy",)),
+           against=cases.UNIX.row(cases.CPU, over_tcp=True), peers=("haproxy",)),
     Target("at rest, PSS MiB", memory.REST, 10.0, peers=(), figure=alone),
     Target("at 5 000 idle connections, anonymous", memory.IDLE_TOTAL, 1.0),
     Target("an idle connection, anonymous KiB", memory.IDLE_OWN, 0.5, peers=(), figure=alone),
