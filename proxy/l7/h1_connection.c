@@ -27,7 +27,7 @@ static int grow(struct sl_h1_pending *p, size_t least)
         return SL_ENOMEM;
     }
     p->buf = buf;
-    p->capacity = capacity;
+    p->capacity = (uint32_t)capacity; /* the limit is far below */
     return SL_OK;
 }
 
@@ -42,7 +42,7 @@ int sl_h1_pending_append(struct sl_h1_pending *p, const char *buf, size_t len)
 
     if (rc == SL_OK) {
         memcpy(p->buf + p->len, buf, len);
-        p->len += len;
+        p->len += (uint32_t)len;
     }
     return rc;
 }
@@ -57,7 +57,7 @@ int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, siz
         return SL_ENOMEM;
     }
     memmove(p->buf, buf + used, len - used);
-    p->len = len - used;
+    p->len = (uint32_t)(len - used);
     return SL_OK;
 }
 

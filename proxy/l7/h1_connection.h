@@ -11,6 +11,8 @@
 #include <sluiced/defs.h>
 #include <sluiced/slice.h>
 
+#include "l7.h"
+
 #include "proxy/proto/h1_chunk.h"
 #include "proxy/proto/message.h"
 
@@ -23,8 +25,8 @@
  * something in it. */
 struct sl_h1_pending {
     char *buf;
-    size_t len;
-    size_t capacity;
+    uint32_t len;
+    uint32_t capacity;
 };
 
 /* How much more it takes; 0 is a limit that a head which is refused in time never reaches. */
@@ -38,6 +40,17 @@ int sl_h1_pending_append(struct sl_h1_pending *p, const char *buf, size_t len) S
 int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, size_t used)
     SL_MUST_CHECK;
 void sl_h1_pending_clear(struct sl_h1_pending *p);
+
+/* How much is read at once. A large body costs by the call, so it doubles while reads come full;
+ * what the other side does not take has to be kept, so that it is the least again when it did not.
+ */
+#define SL_H1_READ_FIRST_BYTES (256U * 1024U)
+#define SL_H1_READ_LEAST_BYTES (64U * 1024U)
+
+static inline uint32_t sl_h1_next_read_bytes(uint32_t read_bytes, size_t came_bytes)
+{
+    return came_bytes == read_bytes && came_bytes < SL_SCRATCH_BYTES ? read_bytes * 2 : read_bytes;
+}
 
 struct sl_h1_body {
     enum sl_framing_kind kind;

@@ -49,6 +49,7 @@ struct sl_h1_downstream {
     struct sl_h1_scan scan;
     struct sl_h1_body body;
     uint32_t lingered_bytes;
+    uint32_t read_bytes;
     enum sl_h1_downstream_state state;
     enum sl_h1_out_framing out;
     uint8_t version_minor;

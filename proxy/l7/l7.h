@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SL_SCRATCH_BYTES ((size_t)256 * 1024)
+#define SL_SCRATCH_BYTES ((size_t)1024 * 1024)
 #define SL_CHUNKS_MAX_BYTES ((size_t)512 * 1024 * 1024)
 #define SL_STAGE_BYTES ((size_t)(SL_H1_HEAD_MAX_BYTES + 32 * 1024))
 
