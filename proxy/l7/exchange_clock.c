@@ -112,7 +112,7 @@ void sl_exchange_on_deadline(struct sl_deadline *deadline)
         sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
     } else if (now_ms(x) >= x->phase_due_ms) {
         end_phase(x);
-    } else {
+    } else if (now_ms(x) >= x->beat_due_ms) {
         beat(x);
     }
 }
