@@ -53,9 +53,9 @@ def send_pieces(wire: Wire, data: bytes, size: int) -> None:
         pass
 
 
-def send_vector(proxy: Any, vector: Vector, size: int) -> Outcome:
+def send_vector(edge: str, vector: Vector, size: int) -> Outcome:
     """Sends one on a connection of its own, then proves that nothing of it is left in there."""
-    with Wire(proxy.address("edge")) as wire:
+    with Wire(edge) as wire:
         send_pieces(wire, vector.data, size or len(vector.data))
         try:
             got = statuses(wire, vector)
@@ -74,13 +74,14 @@ def send_vector(proxy: Any, vector: Vector, size: int) -> Outcome:
 def test_upstream_sees_what_was_meant_and_the_log_says_so(sluiced, upstream, group, size):
     server = upstream(friendly)
     proxy = sluiced(config({"chat": pool(server.address)}, workers=1))
+    edge = proxy.address("edge")
     wrong: List[str] = []
     expected_n = 0
     for name, vector in REQUESTS[group].items():
         if size and len(vector.data) > SMALL_BYTES:
             continue
         before = len(server.requests)
-        got = send_vector(proxy, vector, size)
+        got = send_vector(edge, vector, size)
         saw = [what(message) for message in server.requests[before:]]
         fence = [] if vector.closes else [Seen("GET", "/fence")]
         expected_n += len(vector.statuses) + len(fence)
@@ -120,15 +121,15 @@ def scripted(server_answers: Dict[str, Answer]) -> Any:
     return script
 
 
-def check_answer(proxy: Any, server: RawUpstream, target: str, one: Answer) -> List[str]:
+def check_answer(edge: str, server: RawUpstream, target: str, one: Answer) -> List[str]:
     """What is wrong with what the client got, and with what was done to the connection."""
     wrong = []
-    with Wire(proxy.address("edge")) as wire:
+    with Wire(edge) as wire:
         wire.send(request_bytes(one.method, target))
         status, body = receive(wire, one.method)
         if status != one.status or (status != 502 and body != one.body):
             wrong.append(f"the client got {status} {body[:80]!r}")
-    with Wire(proxy.address("edge")) as wire:
+    with Wire(edge) as wire:
         wire.send(request_bytes("GET", "/after"))
         if receive(wire, "GET") != (200, b"ok"):
             wrong.append("the next request did not get its answer")
@@ -144,10 +145,11 @@ def check_answer(proxy: Any, server: RawUpstream, target: str, one: Answer) -> L
 def test_hostile_answers_are_refused_or_cut_and_their_connection_ends(sluiced, upstream):
     server = upstream(scripted(ANSWERS))
     proxy = sluiced(config({"chat": pool(server.address)}, workers=1))
+    edge = proxy.address("edge")
     wrong = []
     for i, (name, one) in enumerate(ANSWERS.items()):
         wrong += [f"{name}: {one.data[:120]!r}: {text}"
-                  for text in check_answer(proxy, server, f"/v/{i}", one)]
+                  for text in check_answer(edge, server, f"/v/{i}", one)]
     assert not wrong, "\n".join(wrong)
     lines = proxy.access_log(2 * len(ANSWERS))
     assert len(lines) == 2 * len(ANSWERS)

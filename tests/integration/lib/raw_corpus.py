@@ -85,24 +85,49 @@ LENGTH_AND_CODING: Dict[str, Vector] = {
         "coding unknown": b"Content-Length: 5\r\nTransfer-Encoding: x",
         "coding empty": b"Content-Length: 5\r\nTransfer-Encoding:",
         "length empty": b"Content-Length:\r\nTransfer-Encoding: chunked",
+        "coding in capitals": b"CONTENT-LENGTH: 5\r\nTRANSFER-ENCODING: CHUNKED",
+        "coding with a list": b"Content-Length: 5\r\nTransfer-Encoding: gzip, chunked",
+        "length of what follows": b"Content-Length: %d\r\nTransfer-Encoding: chunked"
+                                  % (5 + len(SMUGGLED)),
+        "two lengths": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+        "coding between": b"X: y\r\nTransfer-Encoding: chunked\r\nX: z\r\nContent-Length: 0",
     }.items()
 }
+LENGTH_AND_CODING["of a get"] = bad(with_fields(
+    b"Content-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n", b"GET"))
+LENGTH_AND_CODING["of http/1.0"] = bad(
+    b"POST /x HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\n")
 
 CODING: Dict[str, Vector] = {
     **{f"400 {value!r}": bad(coded(value)) for value in (
         b" ,chunked", b" chunked,", b" chunked,chunked", b" chunked, chunked",
         b" chunked, identity", b"", b" ", b" \x0bchunked", b" chunked\x0b", b" \xa0chunked",
         b" chunked\xa0",
-        b" \x85chunked", b" chunked;a=b", b" \"chunked\"", b" chunked\x00", b" chunked\r",
+        b" \x85chunked", b" chunked\x85", b" \xc2\xa0chunked", b" chunked\x0c", b"\x0cchunked",
+        b" \x00chunked", b" chunked\r\nTransfer-Encoding:", b"\r\nTransfer-Encoding: chunked",
+        b"\n chunked", b" chunked\n", b" chunked;a=b", b" \"chunked\"", b" chunked\x00", b" chunked\r",
         b" chunked\r\nTransfer-Encoding: chunked", b" chunked\r\nTransfer-Encoding: identity",
         b" identity\r\nTransfer-Encoding: chunked", b" chunked\r\n chunked", b" chunked chunked")},
     **{f"501 {value!r}": bad(coded(value), 501) for value in (
-        b" xchunked", b" identity", b" gzip, chunked", b" chunkedx", b" chunk")},
+        b" xchunked", b" identity", b" gzip, chunked", b" chunkedx", b" chunk", b" 'chunked'")},
     "tab behind": good(coded(b" chunked\t"), Seen("POST", "/x")),
     "upper case": good(coded(b" Chunked"), Seen("POST", "/x")),
     "no blank": good(coded(b"chunked"), Seen("POST", "/x")),
     "http/1.0": bad(b"POST /x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    "name with blank": bad(with_fields(b"Transfer-Encoding : chunked", b"0\r\n\r\n")),
+    **{f"name {name!r}": bad(with_fields(name + b": chunked", b"0\r\n\r\n")) for name in (
+        b"Transfer-Encoding ", b"Transfer-Encoding\t", b" Transfer-Encoding",
+        b"Transfer-Encoding\x00", b"Transfer-Encoding\r", b"Transfer\x00-Encoding",
+        b"X: y\rTransfer-Encoding", b"X: y\nTransfer-Encoding", b"\x0bTransfer-Encoding",
+        b"Transfer-Encoding\xa0", b"Transfer Encoding")},
+    "tab in front": good(coded(b"\tchunked"), Seen("POST", "/x")),
+    "of a get": good(with_fields(b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n", b"GET"),
+                     Seen("GET", "/x", b"hello")),
+    "of a get, a request inside": good(
+        with_fields(b"Transfer-Encoding: chunked",
+                    b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED), b"GET"),
+        Seen("GET", "/x", SMUGGLED)),
+    "underscore alone": good(with_fields(b"Transfer_Encoding: chunked", b"", b"GET"), GET),
     "name with underscore": good(with_fields(b"Transfer_Encoding: chunked\r\nContent-Length: 5",
                                              b"hello"), X),
 }
@@ -113,7 +138,21 @@ LENGTH: Dict[str, Vector] = {
         b" 5,", b" 5;", b" 5.0", b" 5e0", b" 9223372036854775808", b" 18446744073709551621",
         b" 99999999999999999999", b" 4294967301x", b" \xb2", b" five", b" 5\x00", b" \x0b5",
         b" 5\r\nContent-Length: 5", b" 5\r\nContent-Length: 6", b"\r\nContent-Length: 5",
-        b" 5\r\nContent-Length:", b" 5\r\n 5", b" 00")},
+        b" 5\r\nContent-Length:", b" 5\r\n 5", b" 00", b"\r\nContent-Length:",
+        b" 5\r\nContent-Length: 5\r\nContent-Length: 5", b" 0\r\nContent-Length: 5", b" 5\x0b",
+        b" 5\x0c", b" 5\xa0", b"\xa05", b" \xd9\xa5", b" 5\t5", b" ,5", b" 5\r", b" 5\n", b" -0",
+        b" +0", b" 0x0", b" 1_0", b" 010", b" 0b1", b" 1e1", b" 5;5", b" \"5\"",
+        b" 36893488147419103237")},
+    **{f"name {name!r}": bad(with_fields(name + b": 5", b"hello")) for name in (
+        b"Content-Length ", b"Content-Length\t", b" Content-Length", b"Content-Length\x00",
+        b"Content-Length\r", b"Content\x00-Length", b"X: y\rContent-Length",
+        b"X: y\nContent-Length", b"Content-Length\xa0", b"Content Length")},
+    **{f"413 {value!r}": bad(sized(value), 413) for value in (
+        b" 9223372036854775807", b" 4294967301", b" 67108865")},
+    "of a delete": good(with_fields(b"Content-Length: 5", b"hello", b"DELETE"),
+                        Seen("DELETE", "/x", b"hello")),
+    "of a head": good(with_fields(b"Content-Length: %d" % len(SMUGGLED), SMUGGLED, b"HEAD"),
+                      Seen("HEAD", "/x", SMUGGLED)),
     "blanks around": good(sized(b" \t5 \t"), X),
     "of a get": good(with_fields(b"Content-Length: 5", b"hello", b"GET"),
                      Seen("GET", "/x", b"hello")),
@@ -135,19 +174,33 @@ CHUNKS: Dict[str, Vector] = {
         b"fffffffffffffffff\r\nhello\r\n0\r\n\r\n", b"8000000000000000\r\nhello\r\n0\r\n\r\n",
         b"00000000000000005\r\nhello\r\n0\r\n\r\n", b"5h\r\nhello\r\n0\r\n\r\n",
         b"\x005\r\nhello\r\n0\r\n\r\n", b"5\x00\r\nhello\r\n0\r\n\r\n",
+        b"0x\r\nhello\r\n0\r\n\r\n", b"5_\r\nhello\r\n0\r\n\r\n", b"5.\r\nhello\r\n0\r\n\r\n",
+        b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        b"fffffffffffffffb\r\nhello\r\n0\r\n\r\n", b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n",
+        b"5\xa0\r\nhello\r\n0\r\n\r\n", b"5\x0b\r\nhello\r\n0\r\n\r\n", b"5,5\r\nhello\r\n0\r\n\r\n",
+        b"0 \r\n\r\n", b"0x\r\n\r\n", b"0x0\r\n\r\n", b"-0\r\n\r\n", b"+0\r\n\r\n", b"0_0\r\n\r\n",
+        b"00000000000000000\r\n\r\n", b"0\x00\r\n\r\n",
         # extensions
         b"5\r;a\r\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n",
         b"5;a\nb\r\nhello\r\n0\r\n\r\n", b"5;a\n\r\nhello\r\n0\r\n\r\n",
         b"5;a=\"\r\nhello\r\n0\r\n\r\n\"\r\n", b"5;a=\"x\nx\"\r\nhello\r\n0\r\n\r\n",
         b"5;\r\nhello\r\n0\r\n\r\n", b"5;a=\r\nhello\r\n0\r\n\r\n", b"5;=b\r\nhello\r\n0\r\n\r\n",
         b"5;a=b c\r\nhello\r\n0\r\n\r\n", b"5;" + b"a" * 8200 + b"\r\nhello\r\n0\r\n\r\n",
-        b"0;a\rb\r\n\r\n", b"0;a\n\r\n\r\n",
+        b"0;a\rb\r\n\r\n", b"0;a\n\r\n\r\n", b"5\r\r\nhello\r\n0\r\n\r\n",
+        b"5;a=\"\r\n\"\r\nhello\r\n0\r\n\r\n", b"5;a=\"\\\r\n\"\r\nhello\r\n0\r\n\r\n",
+        b"5;a=\"b\r\nhello\r\n0\r\n\r\n", b"5;a=\x00\r\nhello\r\n0\r\n\r\n", b"5;;\r\nhello\r\n0\r\n\r\n",
+        b"5;a\r\rhello\r\n0\r\n\r\n", b"5 ;a\nhello\r\n0\r\n\r\n",
         # ends
         b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhello\rX0\r\n\r\n",
         b"5\r\nhello\r\r\n0\r\n\r\n", b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello0\r\n\r\n",
         b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhelloX\r\n0\r\n\r\n", b"5\rXhello\r\n0\r\n\r\n",
         b"5\r\nhello\r\n0\n\r\n", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\r\n\rX",
         b"5\r\nhello\r\n0\r\rX",
+        b"5\r\nhello\r\nXX\r\n0\r\n\r\n", b"5\r\nhello\rXX0\r\n\r\n",
+        b"5\r\n\nhello\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"5\rhello\r0\r\r",
+        b"5\r\nhello\r\n\r\n\r\n0\r\n\r\n", b"5\r\nhello\n\r0\r\n\r\n", b"0\n\n", b"0\r\n\n",
+        # the empty line is missing: what follows would be a trailer
+        b"0\r\n", b"5\r\nhello\r\n0\r\n", b"0",
         # trailers
         b"0\r\nX\r\n\r\n", b"0\r\nX : y\r\n\r\n", b"0\r\nX: y\n\r\n", b"0\r\n X: y\r\n\r\n",
         b"0\r\nX: y\r\n z\r\n\r\n", b"0\r\n: y\r\n\r\n", b"0\r\nX: \x00\r\n\r\n",
@@ -195,7 +248,37 @@ FIELDS: Dict[str, Vector] = {
         with_fields(b"Connection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked",
                     b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
         Seen("POST", "/x", SMUGGLED)),
+    "connection names everything": good(
+        with_fields(b"Connection: close, transfer-encoding, content-length, host, connection, te, x\r\n"
+                    b"X: 1\r\nContent-Length: 5", b"hello"), X, closes=True),
+    "connection names the coding": good(
+        with_fields(b"Connection: transfer-encoding\r\nTransfer-Encoding: chunked",
+                    b"5\r\nhello\r\n0\r\n\r\n"), X),
     "underscores": good(with_fields(b"X_Forwarded_For: 1\r\nX-Forwarded-For: 2", b"", b"GET"), GET),
+}
+
+TCHAR = b"!#$%&'*+-.^_`|~" + bytes(range(0x30, 0x3a)) + bytes(range(0x41, 0x5b)) + bytes(
+    range(0x61, 0x7b))
+# RFC 9110 5.5: what a value may be made of.
+FIELD_CHAR = b"\t" + bytes(range(0x20, 0x7f)) + bytes(range(0x80, 0x100))
+
+
+def one_byte(byte: int, template: bytes, good_ones: bytes) -> Vector:
+    """A field line with this byte in it."""
+    data = with_fields(template % bytes([byte]), b"", b"GET")
+    return good(data, GET) if byte in good_ones else bad(data)
+
+
+EVERY_BYTE: Dict[str, Vector] = {
+    **{f"in a name {byte:02x}": one_byte(byte, b"X%bY: a", TCHAR + b":") for byte in range(256)},
+    **{f"in front of a name {byte:02x}": one_byte(byte, b"%bX: a", TCHAR) for byte in range(256)},
+    **{f"behind a name {byte:02x}": one_byte(byte, b"X%b: a", TCHAR + b":") for byte in range(256)},
+    **{f"in a value {byte:02x}": one_byte(byte, b"X: a%bb", FIELD_CHAR) for byte in range(256)},
+    **{f"behind a value {byte:02x}": one_byte(byte, b"X: a%b", FIELD_CHAR) for byte in range(256)},
+    **{f"in a method {byte:02x}": (
+        good(line(b"G%bT /x HTTP/1.1" % bytes([byte])), Seen("G%cT" % byte, "/x"))
+        if byte in TCHAR else bad(line(b"G%bT /x HTTP/1.1" % bytes([byte]))))
+       for byte in range(256) if byte != 0x20},
 }
 
 START_LINES: Dict[str, Vector] = {
@@ -219,6 +302,9 @@ START_LINES: Dict[str, Vector] = {
         b"Host: a/b\r\n", b"Host: u@a\r\n", b"Host: a:b\r\n", b"Host: a:65536\r\n",
         b"Host: a\r\nhost: a\r\n", b"Host: [::1\r\n", b"Host: a?b\r\n", b"Host: a#b\r\n")},
     "cr cr": bad(b"GET /x HTTP/\r\r1.1\r\nHost: a\r\n\r\n"),
+    "two spaces": bad(line(b"GET /x  HTTP/1.1")),
+    "http/0.9 with a host": bad(b"GET /x\r\nHost: a\r\n\r\n", 505),
+    "host with a fold": bad(b"GET /x HTTP/1.1\r\nHost:\r\n a\r\n\r\n"),
     "two empty lines": bad(b"\r\n\r\n" + line(b"GET /x HTTP/1.1")),
     "long": bad(line(b"GET /" + b"x" * 16400 + b" HTTP/1.1"), 414),
     "one empty line": good(b"\r\n" + line(b"GET /x HTTP/1.1"), GET),
@@ -261,6 +347,13 @@ PIPELINES: Dict[str, Vector] = {
                   + chunks(b"5\r\nhello\r\n0\r\n\r\n"), GET, X, X),
     "sixty": good(with_fields(b"A: b", b"", b"GET") * 60, *[GET] * 60),
     "bad behind good": Vector(sized(b" 5") + sized(b" 0x5") + SMUGGLED, [X], [200, 400], True),
+    "a byte behind the last chunk": Vector(
+        chunks(b"5\r\nhello\r\n0\r\n\r\n") + b"\x00" + SMUGGLED, [X], [200, 400], True),
+    "an empty line too many behind it": Vector(
+        chunks(b"5\r\nhello\r\n0\r\n\r\n") + b"\r\n\r\n" + SMUGGLED, [X], [200, 400], True),
+    "a chunk behind the last": Vector(
+        chunks(b"5\r\nhello\r\n0\r\n\r\n") + b"5\r\nhello\r\n0\r\n\r\n" + SMUGGLED, [X],
+        [200, 400], True),
     "bad in the body of the second": Vector(
         sized(b" 5") + chunks(b"5\r\nhello\r\nx\r\n") + SMUGGLED, [X], [200, 400], True),
     "head, then get": good(with_fields(b"A: b", b"", b"HEAD") + with_fields(b"A: b", b"", b"GET"),
@@ -275,7 +368,7 @@ PIPELINES: Dict[str, Vector] = {
 
 REQUESTS: Dict[str, Dict[str, Vector]] = {
     "length and coding": LENGTH_AND_CODING, "coding": CODING, "length": LENGTH, "chunks": CHUNKS,
-    "fields": FIELDS, "start lines": START_LINES, "expectations": EXPECTATIONS,
+    "fields": FIELDS, "every byte": EVERY_BYTE, "start lines": START_LINES, "expectations": EXPECTATIONS,
     "pipelines": PIPELINES,
 }
 
@@ -298,6 +391,15 @@ ANSWERS: Dict[str, Answer] = {
     "304 with a length": Answer(says(b"Content-Length: 9", b"", b"304 No"), 304, b"", True),
     "interim": Answer(says(b"", b"", b"102 Wait") + OK, 200, b"ok", True),
     "until close": Answer(says(b"", b"all of it"), 200, b"all of it", ends=True),
+    "until close, said to be kept": Answer(says(b"Connection: keep-alive", b"all of it"), 200,
+                                           b"all of it", ends=True),
+    "http/1.0": Answer(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, b"ok"),
+    "http/1.0, kept": Answer(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2"
+                             b"\r\n\r\nok", 200, b"ok", True),
+    "head, chunked": Answer(says(CHUNKED), 200, b"", True, "HEAD"),
+    "304 chunked": Answer(says(CHUNKED, b"", b"304 No"), 304, b"", True),
+    "connection names the length": Answer(
+        says(b"Connection: content-length, x\r\nContent-Length: 2\r\nX: y", b"ok"), 200, b"ok", True),
     "close": Answer(says(b"Connection: close\r\nContent-Length: 2", b"ok"), 200, b"ok"),
     # two readings of where it ends
     **{f"502 {fields!r}": Answer(says(fields, b"2\r\nok\r\n0\r\n\r\n"), 502) for fields in (
@@ -307,7 +409,13 @@ ANSWERS: Dict[str, Answer] = {
         b"Content-Length: 0x2", b"Content-Length: 02", b"Content-Length: 99999999999999999999",
         CHUNKED + b"\r\n" + CHUNKED, CHUNKED + b", chunked", CHUNKED + b", identity",
         b"Transfer-Encoding: identity", b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding:",
-        b"Transfer-Encoding: x\x0bchunked", b"Content-Length : 2", b"Content-Length: 2\r\n X: y",
+        b"Transfer-Encoding: x\x0bchunked", b"Content-Length : 2", b"Transfer-Encoding : chunked",
+        b"Transfer-Encoding: chunked\x0b", b"Transfer-Encoding: \xa0chunked",
+        b"Transfer-Encoding: xchunked", b"Transfer-Encoding: ,chunked",
+        b"Content-Length: 2\r\nTransfer-Encoding: identity", b"Content-Length:\r\nContent-Length: 2",
+        b"Content-Length: 2 2", b"Content-Length: 2_0", b"Content-Length: 9223372036854775808",
+        b"Content-Length: 18446744073709551618", b"Content-Length: 2\x00", b"X\x00: a", b"X\x80: a",
+        b" X: a", b"\tX: a\r\nContent-Length: 2", b"X: a\x0bb", b"Content-Length: 2\r\n X: y",
         b"X: a\nContent-Length: 2", b"X: a\rY: b", b"X: a\x00b", b": a", b"X", b"X Y: a",
         b"\r\n".join(b"X-%d: v" % i for i in range(200)), b"X: " + b"v" * 70000)},
     **{f"502 {head[:40]!r}": Answer(head, 502) for head in (
@@ -329,6 +437,10 @@ ANSWERS: Dict[str, Answer] = {
     # an end that is understood, and something behind it
     "two": Answer(OK + EVIL, 200, b"ok"),
     "garbage behind": Answer(OK + b"\x00", 200, b"ok"),
+    "head with a chunked body": Answer(says(CHUNKED, b"2\r\nok\r\n0\r\n\r\n"), 200, b"", False, "HEAD"),
+    "304 with a chunked body": Answer(says(CHUNKED, b"2\r\nok\r\n0\r\n\r\n", b"304 No"), 304),
+    "behind trailers": Answer(says(CHUNKED, b"2\r\nok\r\n0\r\nX: y\r\n\r\n") + EVIL, 200, b"ok"),
+    "empty line behind": Answer(OK + b"\r\n", 200, b"ok"),
     "behind chunks": Answer(says(CHUNKED, b"2\r\nok\r\n0\r\n\r\n") + EVIL, 200, b"ok"),
     "behind a head": Answer(says(b"Content-Length: 4", b"evil"), 200, b"", False, "HEAD"),
     "behind 204": Answer(says(b"", b"", b"204 No") + EVIL, 204),
@@ -340,7 +452,11 @@ ANSWERS: Dict[str, Answer] = {
     # cut, or broken when the head is through
     **{f"cut {body!r}": Answer(says(CHUNKED, b"2\r\nok\r\n" + body), None) for body in (
         b"x\r\n", b"2\r\nokX\r\n", b"-1\r\n", b"0x2\r\nok\r\n0\r\n\r\n", b"2\nok\r\n", b"\r\n",
-        b"2;a\nb\r\nok\r\n", b"0\r\nX\r\n\r\n", b"0\r\nX : y\r\n\r\n", b"0\r\n\rX")},
+        b"2;a\nb\r\nok\r\n", b"10000000000000002\r\nok\r\n0\r\n\r\n", b"2_\r\nok\r\n0\r\n\r\n",
+        b" 2\r\nok\r\n0\r\n\r\n", b"2\r\nok\n0\r\n\r\n", b"2\r\nok\r\n\r\n0\r\n\r\n", b"0\r\n\n",
+        b"0\r\nX: a\nY: b\r\n\r\n", b"0\r\nX: a\rHTTP/1.1 200 OK\r\n\r\n", b"0\r\nX: a\x00\r\n\r\n",
+        b"0\r\n: a\r\n\r\n", b"0\r\n X: a\r\n\r\n", b"0\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"0\r\nX\r\n\r\n", b"0\r\nX : y\r\n\r\n", b"0\r\n\rX")},
     "cut length": Answer(says(b"Content-Length: 9", b"ok"), None, ends=True),
     "cut chunk": Answer(says(CHUNKED, b"5\r\nok"), None, ends=True),
     "cut before the last chunk": Answer(says(CHUNKED, b"2\r\nok\r\n"), None, ends=True),
