@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Response heads: the answer does not depend on how the input was cut, and what is written of a
- * head is read as the same head. The first byte chooses the request and the cuts.
+ * head is read as the same head, with the same fields. The first byte chooses the request and the
+ * cuts.
  */
 #include "proxy/proto/h1.h"
 #include "proxy/proto/h1_write.h"
+#include "tests/fuzz/fields_kept.h"
 #include "tests/unit/proxy/proto/h1_describe.h"
 
 #include <stdint.h>
@@ -66,6 +68,7 @@ static void round_trip(const char *text, size_t len, const struct sl_h1_asked *a
     describe_response(&whole, &a.head, false);
     describe_response(&pieces, &b.head, false);
     check(whole.len == pieces.len && memcmp(whole.text, pieces.text, whole.len) == 0);
+    check(fields_kept(&a.head.headers, &b.head.headers, 0));
     ssize_t second_len = write_again(&b, second, sizeof(second));
     check(second_len == first_len && memcmp(first, second, (size_t)first_len) == 0);
 }

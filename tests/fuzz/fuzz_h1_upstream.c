@@ -2,7 +2,8 @@
 /*
  * What an upstream may answer: the input is its side of a connection, to a request that the first
  * byte chooses; the second byte is the size of the pieces. What reaches the client is whole HTTP or
- * visibly cut, and a connection that carried anything but one whole answer is not used again.
+ * visibly cut, and a connection that carried anything but one whole answer is not used again; and
+ * what the client reads is the same whether the answer came whole or in pieces.
  */
 #include "l7_fixture.h"
 
@@ -162,7 +163,8 @@ static void check_reuse(struct l7_fixture *f, size_t which, bool spoke_dirty)
     }
 }
 
-static void run(struct l7_fixture *f, size_t which)
+/* What a client that reads strictly makes of its side of the connection. */
+static struct verdict run(struct l7_fixture *f, size_t which)
 {
     size_t asked_bytes = strlen(requests[which].text);
 
@@ -180,16 +182,46 @@ static void run(struct l7_fixture *f, size_t which)
         l7_until_quiet(f);
     }
     check_client(f, which, &sent);
+    struct verdict got = judge(f->client.text, f->client.len, which, f->client.ended);
     bool waits = f->client.len == 0 && !f->client.ended; /* a head that never ends */
     if (!waits) {
         check_reuse(f, which, sent.dirty || sent.whole_bytes != script.len);
+    }
+    return got;
+}
+
+static struct verdict live(size_t which)
+{
+    struct l7_fixture f;
+
+    l7_begin(&f, on_upstream);
+    struct verdict got = run(&f, which);
+    l7_pass_all(&f);
+    l7_check(l7_in_flight(&f) == 0);
+    l7_check(f.view_cell.published.pins_n == 0);
+    l7_end(&f);
+    return got;
+}
+
+/* A fault behind the head is a 502 as long as nothing was sent, and a cut afterwards: which of the
+ * two depends on what came with it. */
+static bool failed(const struct verdict *v)
+{
+    return v->whole_bytes == 0 || v->status == 502;
+}
+
+static void check_same(const struct verdict *whole, const struct verdict *pieces)
+{
+    l7_check(failed(whole) == failed(pieces));
+    if (!failed(whole)) {
+        l7_check(whole->status == pieces->status && whole->ours == pieces->ours);
+        l7_check(whole->framing == pieces->framing && whole->dirty == pieces->dirty);
+        l7_check(whole->body_bytes == pieces->body_bytes && whole->body_hash == pieces->body_hash);
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct l7_fixture f;
-
     if (size < 2 || size > INPUT_MAX_BYTES) {
         return 0;
     }
@@ -201,11 +233,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .step = data[1] == 0 ? len + 1 : len / PIECES_MAX_N + data[1],
         .ends = (data[0] / REQUESTS_N & 1) != 0,
     };
-    l7_begin(&f, on_upstream);
-    run(&f, which);
-    l7_pass_all(&f);
-    l7_check(l7_in_flight(&f) == 0);
-    l7_check(f.view_cell.published.pins_n == 0);
-    l7_end(&f);
+    struct verdict pieces = live(which);
+    if (script.step <= len) {
+        script.step = len;
+        struct verdict whole = live(which);
+        check_same(&whole, &pieces);
+    }
     return 0;
 }
