@@ -18,7 +18,7 @@ from lib.wait import stays, wait_until
 
 IDLE_N = 1500 if is_sanitized() else 9000
 STREAMS_N = 300 if is_sanitized() else 2000
-TOKENS_A_SECOND, TOKENS_N = 4, 20
+TOKENS_A_SECOND, TOKENS_N = 4, 28
 # Of a connection between two requests, and what the heap rounds up to.
 IDLE_CONNECTION_MAX_BYTES = 704
 HEAP_SLACK_BYTES = 256 << 10

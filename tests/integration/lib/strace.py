@@ -76,9 +76,11 @@ class Strace:
 
 def parse(line: str) -> Optional[Call]:
     """A line of strace; None for what is no call, or was under way when strace let go."""
+    if line.startswith("restart_syscall("):  # the wait in which strace found the thread
+        return None
     match = LINE.match(line)
     if match is None:
-        assert line.startswith(("---", "+++")) or "<detached" in line or line.startswith("restart_"), (
+        assert line.startswith(("---", "+++")) or "<detached" in line, (
             f"not a line of strace: {line!r}")
         return None
     result = -1 if match.group(3) == "?" else int(match.group(3))
