@@ -20,6 +20,18 @@ enum {
     PASSED_MS = 40, /* some ticks: what is linked anew then stands in another slot */
 };
 
+/* Under ASan each piece of an arena is a block of the heap, so that its end is guarded. */
+#ifdef __SANITIZE_ADDRESS__
+#define ARENA_ASKS_THE_HEAP true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_ASKS_THE_HEAP true
+#endif
+#endif
+#ifndef ARENA_ASKS_THE_HEAP
+#define ARENA_ASKS_THE_HEAP false
+#endif
+
 static size_t allocations_n;
 
 static bool count(size_t size_bytes)
@@ -139,7 +151,9 @@ static void requests_on_a_kept_connection_allocate_nothing(void **state)
         for (int i = 0; i < REQUESTS_N; i++) {
             ask(&f, text, len);
         }
-        check_none(kind == 0 ? "gets" : kind == 1 ? "posts" : "chunked posts", REQUESTS_N);
+        if (!ARENA_ASKS_THE_HEAP) {
+            check_none(kind == 0 ? "gets" : kind == 1 ? "posts" : "chunked posts", REQUESTS_N);
+        }
         assert_int_equal(f.ups_n, 1);
         end(&f);
     }
