@@ -58,8 +58,13 @@ class Strace:
         return (match is not None and match.group(1) == str(self.process.pid)
                 and re.search(r"^State:\s*t", status, re.MULTILINE) is None)
 
+    def _waits(self) -> bool:
+        """Whether the last call is under way, and is a wait."""
+        return self.path.read_text(errors="replace").rpartition("\n")[2].startswith("epoll_")
+
     def calls(self) -> List[Call]:
-        """Lets go of the thread; everything that it called meanwhile."""
+        """Lets go of the thread once it waits; everything that it called meanwhile."""
+        wait_until(self._waits, 10, "the traced thread to wait", self.process.log)
         self.process.signal(signal.SIGINT)
         self.process.wait(10)
         found = []
