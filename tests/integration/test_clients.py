@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that people have: curl, httpx, openai, websockets, wrk, ab; and what each takes for granted."""
+"""Clients that people have: curl, httpx, openai, websockets, wrk, ab; what each takes for granted."""
 
 import asyncio
 import contextlib
 import hashlib
 import json
 import os
-import socket
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Tuple
@@ -19,9 +17,11 @@ import websockets.sync.client
 import websockets.sync.server
 
 from lib.bulk import BulkServer, PATTERN
-from lib.config import config, pool, route
+from lib.config import config, pool
+from lib.curl import curl
+from lib.refuser import Refuser
 from lib.wait import wait_until
-from lib.wire import DEADLINE_S, Closed, Reader, Wire, answer_bytes, request_bytes
+from lib.wire import DEADLINE_S, Wire, request_bytes
 from lib.wrk import Wrk
 
 MIB = 1 << 20
@@ -49,15 +49,6 @@ def body(tmp_path: Path) -> Path:
     return path
 
 
-def curl(*args: str) -> Tuple[str, str]:
-    """Runs curl to its end, which must be a good one; returns its outputs."""
-    done = subprocess.run(["curl", "-sS", "-v", "--max-time", "20", *args], check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    told = done.stderr.decode("latin-1")
-    assert done.returncode == 0, f"curl ended with {done.returncode}\n{told}"
-    return done.stdout.decode("latin-1"), told
-
-
 # -- curl and the expectation --------------------------------------------------------------------
 
 
@@ -74,46 +65,6 @@ def test_curl_waits_for_the_continue_and_sends_its_body(sluiced, body, framing):
     assert json.loads(out) == {"bytes": BODY_BYTES, "equal": True}
     assert "< HTTP/1.1 100 Continue" in told and "< HTTP/1.1 200 OK" in told
     assert [message.get("expect") for message in server.messages] == ["100-continue"]
-
-
-class Refuser:
-    """Answers each head at once, before the body; then ends, or drops the body to its end."""
-
-    def __init__(self, status: str, ends: bool) -> None:
-        self.answer = answer_bytes(b"refused", status, [("Connection", "close")] if ends else ())
-        self.ends = ends
-        self.heads_n = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        sock.settimeout(DEADLINE_S)
-        reader = Reader(sock)
-        try:
-            while True:
-                head = reader.head()
-                self.heads_n += 1
-                sock.sendall(self.answer)
-                if self.ends:
-                    break
-                reader.exactly(int(head.get("content-length") or 0))
-        except (Closed, OSError):
-            pass
-        finally:
-            sock.close()  # with unread bytes this is a RST
-
-    def stop(self) -> None:
-        """Accepts no more."""
-        self.listener.close()
 
 
 @pytest.fixture
@@ -219,7 +170,8 @@ def test_openai_client_has_many_streams_at_once_and_gives_some_up(through):
 
     async def one(client: openai.AsyncOpenAI, number: int) -> None:
         parts = await client.chat.completions.create(
-            model="demo", messages=[{"role": "user", "content": "hi"}], max_tokens=TOKENS_N, stream=True)
+            model="demo", messages=[{"role": "user", "content": "hi"}], max_tokens=TOKENS_N,
+            stream=True)
         text = ""
         async for part in parts:
             text += part.choices[0].delta.content or ""
@@ -308,7 +260,7 @@ def test_wrk_and_the_metrics_count_the_same(through):
 
 
 def test_client_of_http_1_0_keeps_its_connection_when_it_asks_to(through):
-    """ab -k: without "Connection: keep-alive" and a length in the answer it would wait for the end."""
+    """ab -k: without "Connection: keep-alive" and a length it would wait for the end."""
     proxy, _ = through
     with Wire(proxy.address("edge")) as wire:
         for _ in range(50):

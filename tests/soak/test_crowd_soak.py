@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crowds that come and go, and bodies that are cut anywhere: neither memory nor descriptors stay."""
+"""Crowds that come and go, and bodies cut anywhere: neither memory nor descriptors stay."""
 
 import random
 import time

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The upstream of the benchmarks as a server of tests: one thread of C that thousands of connections
-do not trouble. Compiled here, from tests/bench/backend.c."""
+"""The upstream of the benchmarks as a server of tests: one thread of C, which thousands of
+connections do not trouble. Compiled here, from tests/bench/backend.c."""
 
 import os
 import resource

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, List, Optional, Sequence
 
 from lib.wait import wait_until
-from lib.wire import Closed, Message, Reader, Wire
+from lib.wire import Closed, Message, Reader, Wire, answer_bytes
 
 MIB = 1 << 20
 PERIOD = 1_000_003
@@ -169,8 +169,8 @@ class BulkServer:
                 else:
                     if (request.get("expect") or "").lower() == "100-continue":
                         sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    told = json.dumps(take_body(reader, request, flow).told()).encode()
-                    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(told) + told)
+                    told = json.dumps(take_body(reader, request, flow).told())
+                    sock.sendall(answer_bytes(told.encode()))
         except (Closed, OSError, ValueError, AssertionError) as error:
             flow.error = repr(error)
         finally:
@@ -254,7 +254,8 @@ class Memory:
     def status(self) -> dict:
         """The sizes of /proc/PID/status in bytes."""
         text = Path(f"/proc/{self.pid}/status").read_text()
-        return {name: int(kib) << 10 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)}
+        sizes = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+        return {name: int(kib) << 10 for name, kib in sizes}
 
     def peak_growth(self) -> int:
         """Resident memory at its highest."""

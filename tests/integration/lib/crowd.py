@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thousands of client connections in one thread: each asks, holds, and notices whatever is unasked."""
+"""Thousands of client connections in one thread: each asks, holds, and notices what is unasked."""
 
 import re
 import select
