@@ -84,6 +84,7 @@ def refuser() -> Iterator[Callable[[str, bool], Refuser]]:
 @pytest.mark.parametrize("ends", [False, True], ids=["stays", "ends"])
 @pytest.mark.parametrize("status, expects, size", [
     ("417 Expectation Failed", False, READ_AFTER_THE_END_BYTES),
+    ("417 Expectation Failed", True, BODY_BYTES),
     ("401 Unauthorized", False, READ_AFTER_THE_END_BYTES), ("401 Unauthorized", True, BODY_BYTES)])
 def test_curl_gets_the_refusal_of_a_body_that_nobody_reads(sluiced, refuser, body, status, expects,
                                                            size, ends):

@@ -13,7 +13,7 @@ WINDOW_N = 128  # connections under way, so that no backlog overflows
 SOURCES_N = 8  # addresses to connect from: so many ports are not taken from one
 IP_BIND_ADDRESS_NO_PORT = 24
 DEADLINE_S = 60.0
-CHUNK = re.compile(rb'([0-9a-f]+)\r\n(data: \{"t":(\d+),[^\n]*\n\n)\r\n')
+CHUNK = re.compile(rb'([0-9a-f]+)\r\n(data: \{"n":(\d+),[^\n]*\n\n)\r\n')
 
 
 class Client:
@@ -149,17 +149,16 @@ def check_stream(got: bytes, tokens_n: int) -> str:
     head, _, body = got.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 ") or b"text/event-stream" not in head:
         return f"head {head!r}"
-    last_ns, seen, at = 0, 0, 0
+    seen, at = 0, 0
     while True:
         match = CHUNK.match(body, at)
         if match is None:
             break
-        sent_ns = int(match.group(3))
         if int(match.group(1), 16) != len(match.group(2)):
             return f"a chunk of {match.group(1)!r} is {match.group(2)!r}"
-        if sent_ns <= last_ns:
-            return f"token {seen} was sent before the one in front of it"
-        last_ns, seen, at = sent_ns, seen + 1, match.end()
+        if int(match.group(3)) != seen:
+            return f"token {int(match.group(3))} where {seen} is due"
+        seen, at = seen + 1, match.end()
     if seen != tokens_n or body[at:] != b"0\r\n\r\n":
         return f"{seen} of {tokens_n} tokens, then {body[at:at + 80]!r}"
     return ""
