@@ -12,6 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* How long a client may go on sending what nobody reads: between two reads, and in all. There is no
+ * limit in bytes, as dropping them costs little, and one that reads no answer before it has sent
+ * all would never get to it. */
+#define LINGER_QUIET_MS 2000ULL
+#define LINGER_MS 30000ULL
+
 void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset)
 {
     struct sl_l7 *w = c->w;
@@ -46,6 +52,14 @@ void sl_h1_downstream_client_left(struct sl_h1_downstream *c)
     }
 }
 
+void sl_h1_downstream_linger_on(struct sl_h1_downstream *c)
+{
+    uint64_t now = sl_loop_now_ms(c->w->loop);
+    uint64_t left_ms = c->linger_due_ms > now ? c->linger_due_ms - now : 0;
+
+    sl_h1_downstream_set_deadline(c, left_ms < LINGER_QUIET_MS ? left_ms : LINGER_QUIET_MS);
+}
+
 /* A close with unread bytes in the kernel is a RST, which may overtake our last response: so our
  * side ends first, and the client's is read to its end, within limits. */
 static void linger(struct sl_h1_downstream *c)
@@ -54,8 +68,8 @@ static void linger(struct sl_h1_downstream *c)
     sl_stream_half_close(&c->stream);
     sl_hangup_unwatch(c->w->loop, &c->hangup);
     sl_stream_read_on(&c->stream);
-    c->lingered_bytes = 0;
-    sl_h1_downstream_set_deadline(c, SL_H1_LINGER_MS);
+    c->linger_due_ms = sl_loop_now_ms(c->w->loop) + LINGER_MS;
+    sl_h1_downstream_linger_on(c);
 }
 
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)

@@ -13,8 +13,10 @@
 #include "h1_connection.h"
 #include "h1_downstream.h"
 
-#define SL_H1_LINGER_MS 2000ULL /* what is read only to be dropped: for so long, and so much */
-#define SL_H1_LINGER_MAX_BYTES (1024U * 1024U)
+/* The rest of a body that was answered is read for nothing, so long and so much, for the sake of
+ * the next request. */
+#define SL_H1_DISCARD_MS 2000ULL
+#define SL_H1_DISCARD_MAX_BYTES (1024U * 1024U)
 
 enum sl_h1_downstream_state {
     SL_H1_DOWN_OPENING, /* TLS handshake */
@@ -48,7 +50,8 @@ struct sl_h1_downstream {
     struct sl_h1_pending pending;
     struct sl_h1_scan scan;
     struct sl_h1_body body;
-    uint32_t lingered_bytes;
+    uint64_t linger_due_ms;
+    uint32_t discarded_bytes;
     uint32_t read_bytes;
     enum sl_h1_downstream_state state;
     enum sl_h1_out_framing out;
@@ -108,6 +111,9 @@ void sl_h1_downstream_client_left(struct sl_h1_downstream *c);
 
 /* After all was sent. unread: the client may be sending still. */
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread);
+
+/* Something came that was dropped: waits for more, within limits. */
+void sl_h1_downstream_linger_on(struct sl_h1_downstream *c);
 
 /* Ends our side of a tunnel as soon as everything was sent. */
 void sl_h1_downstream_half_close_if_sent(struct sl_h1_downstream *c);

@@ -167,10 +167,10 @@ static size_t take_discarded(struct sl_h1_downstream *c, const char *buf, size_t
         sl_h1_downstream_close_gracefully(c, true);
         return 0;
     }
-    c->lingered_bytes += (uint32_t)n;
+    c->discarded_bytes += (uint32_t)n;
     if (sl_h1_body_ended(&c->body) && !sl_h1_downstream_is_leaving(c)) {
         sl_h1_downstream_go_idle(c);
-    } else if (sl_h1_body_ended(&c->body) || c->lingered_bytes > SL_H1_LINGER_MAX_BYTES) {
+    } else if (sl_h1_body_ended(&c->body) || c->discarded_bytes > SL_H1_DISCARD_MAX_BYTES) {
         sl_h1_downstream_close_gracefully(c, true);
         return 0;
     }
@@ -242,10 +242,9 @@ static void drop_input(struct sl_h1_downstream *c)
 {
     ssize_t n = sl_stream_read(&c->stream, c->w->scratch, SL_SCRATCH_BYTES);
 
-    if (n > 0 && (c->lingered_bytes += (uint32_t)n) <= SL_H1_LINGER_MAX_BYTES) {
-        return;
-    }
-    if (n != SL_AGAIN) {
+    if (n > 0) {
+        sl_h1_downstream_linger_on(c);
+    } else if (n != SL_AGAIN) {
         sl_h1_downstream_close(c, false);
     }
 }
@@ -323,14 +322,14 @@ bool sl_h1_downstream_may_outlive_body(const struct sl_h1_downstream *c,
     /* Fed, it is known too late how much of the body was read. And RFC 9110 10.1.1: a client that
      * waits may send the body or not, and what comes would be taken for it. */
     return !c->feeding && !x->awaits_continue &&
-           (c->body.kind != SL_FRAMING_LENGTH || c->body.left_bytes <= SL_H1_LINGER_MAX_BYTES);
+           (c->body.kind != SL_FRAMING_LENGTH || c->body.left_bytes <= SL_H1_DISCARD_MAX_BYTES);
 }
 
 void sl_h1_downstream_discard_body(struct sl_h1_downstream *c)
 {
     c->state = SL_H1_DOWN_DISCARDING;
-    c->lingered_bytes = 0;
-    sl_h1_downstream_set_deadline(c, SL_H1_LINGER_MS);
+    c->discarded_bytes = 0;
+    sl_h1_downstream_set_deadline(c, SL_H1_DISCARD_MS);
     sl_h1_downstream_resume(c);
 }
 
