@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "alloc.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,4 +88,20 @@ void sl_free(void *p)
 void *sl_alloc_for_library(size_t size_bytes)
 {
     return sl_alloc_raw(size_bytes);
+}
+
+bool sl_alloc_trim(struct sl_alloc_idle *idle)
+{
+    size_t free_bytes = mallinfo2().fordblks; /* of all arenas, given back or not */
+    size_t enough_bytes = idle->left_bytes + SL_ALLOC_IDLE_BYTES;
+    bool due = free_bytes >= enough_bytes && idle->seen_bytes >= enough_bytes;
+
+    if (due) {
+        (void)malloc_trim(0); /* says whether there was any */
+        idle->left_bytes = free_bytes;
+    } else if (free_bytes < idle->left_bytes) {
+        idle->left_bytes = free_bytes;
+    }
+    idle->seen_bytes = free_bytes;
+    return due;
 }

@@ -41,6 +41,19 @@ char *sl_slice_dup(struct sl_slice s) SL_MUST_CHECK; /* terminated */
 
 void sl_free(void *p); /* accepts NULL */
 
+/* Memory of sl_alloc_trim between two calls, zeroed before the first. */
+struct sl_alloc_idle {
+    size_t left_bytes; /* free after the last time that memory was given back, or less since */
+    size_t seen_bytes; /* free at the last call */
+};
+
+/* Gives memory that is free back to the system, when it has been SL_ALLOC_IDLE_BYTES more than the
+ * last time at two calls in a row. Without it what a crowd of connections took stays with the
+ * process, because what lives longer lies behind it. Called now and then by one thread; allocations
+ * of others wait meanwhile. True: it did. */
+#define SL_ALLOC_IDLE_BYTES ((size_t)2 * 1024 * 1024)
+bool sl_alloc_trim(struct sl_alloc_idle *idle);
+
 /* For libraries that take an allocator (jansson): as malloc, through the hook. */
 void *sl_alloc_for_library(size_t size_bytes);
 

@@ -20,6 +20,7 @@
 #define EXIT_OK 0
 #define EXIT_FAILED 1
 #define EXIT_CONFIG 2
+#define TRIM_EVERY_MS 3000
 #define ADMIN_CHUNKS_BYTES ((size_t)64 * 1024 * 1024)
 
 static void on_hup(struct sl_signal *s, int signum)
@@ -204,6 +205,11 @@ static void block_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static void on_trim(struct sl_timer *t)
+{
+    (void)sl_alloc_trim(&sl_container_of(t, struct sl_process, trim_timer)->idle_memory);
+}
+
 int sl_process_run(const char *config_file)
 {
     const struct sl_config *config = NULL;
@@ -242,11 +248,14 @@ int sl_process_run(const char *config_file)
         end(p);
         return EXIT_CONFIG;
     }
+    sl_timer_init(&p->trim_timer, p->loop, on_trim);
+    sl_timer_start(&p->trim_timer, TRIM_EVERY_MS, TRIM_EVERY_MS);
     sl_signal_start(&p->on_hup, p->loop, SIGHUP, on_hup);
     sl_signal_start(&p->on_term, p->loop, SIGTERM, on_term);
     sl_signal_start(&p->on_int, p->loop, SIGINT, on_int);
     sl_loop_run(p->loop);
     block_signals();
+    sl_timer_stop(&p->trim_timer);
     sl_signal_stop(&p->on_hup);
     sl_signal_stop(&p->on_term);
     sl_signal_stop(&p->on_int);

@@ -18,6 +18,7 @@
 #include "watch.h"
 
 #include "proxy/admin/server.h"
+#include "proxy/base/alloc.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/list.h"
 #include "proxy/io/fetch.h"
@@ -127,6 +128,8 @@ struct sl_process {
     struct sl_signal on_hup;
     struct sl_signal on_term;
     struct sl_signal on_int;
+    struct sl_timer trim_timer;
+    struct sl_alloc_idle idle_memory;
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     bool drain_closing;        /* the delay is over */

@@ -25,6 +25,7 @@ IDLE_CONNECTION_MAX_BYTES = 512
 HEAP_HEADER_BYTES = 16
 HEAP_SLACK_BYTES = 512 << 10
 STREAM_MAX_BYTES = 5 << 10
+LEFT_BEHIND_MAX_BYTES = 4 << 20  # once all streams and connections have ended
 WARM_N = 256
 HOLD_S = 1.0
 BODY_END = b"\r\n\r\n" + b"x" * 16
@@ -118,17 +119,20 @@ def test_two_thousand_streams_lose_no_token(proxy):
     settled(proxy)
     wait_until(lambda: proxy.process.open_fds() < 500, 20, "idle upstream connections to be closed",
                proxy.status)
+    if not is_sanitized():
+        wait_until(lambda: memory.anon_growth() <= LEFT_BEHIND_MAX_BYTES, 15,
+                   "memory to be given back", lambda: memory.anon_growth())
     left_bytes = memory.anon_growth()
     second_bytes = stream_again(proxy)
     print({"bytes_a_stream": bytes_active / STREAMS_N, "left_kib": left_bytes >> 10,
            "second_crowd_kib": second_bytes >> 10})
     if not is_sanitized():
         assert bytes_active <= STREAMS_N * STREAM_MAX_BYTES, bytes_active / STREAMS_N
-        assert second_bytes <= bytes_active // 2, "what the first crowd left is not used again"
+        assert left_bytes + second_bytes <= bytes_active * 5 // 4, "a second crowd costs more"
 
 
 def stream_again(proxy: Any) -> int:
-    """The same crowd with short streams; by how much memory grew beyond what the first one took."""
+    """The same crowd with short streams; by how much memory grew beyond what the first one left."""
     memory = Memory(proxy.process.pid)
     crowd = Crowd(proxy.address("edge"))
     try:

@@ -159,6 +159,33 @@ static void a_copied_slice_ends_with_a_zero_and_may_hold_one(void **state)
     sl_free(empty);
 }
 
+static void free_memory_goes_back_when_it_stays_free(void **state)
+{
+    enum {
+        PIECES_N = 4096,
+        PIECE_BYTES = 4096
+    };
+    static void *pieces[PIECES_N];
+    struct sl_alloc_idle idle = {0};
+    (void)state;
+
+    for (int i = 0; i < PIECES_N; i++) {
+        pieces[i] = sl_alloc_raw(PIECE_BYTES);
+        assert_non_null(pieces[i]);
+    }
+    void *lives_longer = sl_alloc_raw(PIECE_BYTES);
+    assert_false(sl_alloc_trim(&idle));
+    assert_false(sl_alloc_trim(&idle)); /* nothing is free */
+    for (int i = 0; i < PIECES_N; i++) {
+        sl_free(pieces[i]);
+    }
+    bool counted = idle.seen_bytes > 0; /* not by a sanitizer's heap */
+    assert_false(sl_alloc_trim(&idle)); /* it may be wanted again at once */
+    assert_int_equal(sl_alloc_trim(&idle), counted);
+    assert_false(sl_alloc_trim(&idle)); /* it is given back already */
+    sl_free(lives_longer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +196,7 @@ int main(void)
         cmocka_unit_test_teardown(the_hook_can_refuse_every_way_to_the_heap, without_hook),
         cmocka_unit_test(growing_keeps_the_items),
         cmocka_unit_test(a_copied_slice_ends_with_a_zero_and_may_hold_one),
+        cmocka_unit_test(free_memory_goes_back_when_it_stays_free),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
