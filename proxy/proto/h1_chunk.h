@@ -45,6 +45,8 @@ struct sl_h1_chunk {
     uint8_t state;
     uint8_t digits_n;
     bool line_split; /* the size line began in an earlier input, or has an extension */
+    bool forwards;   /* set by who wants raw alone: of data[] there is then the last piece only, and
+                      * a run does not end where it would be full */
     uint8_t fault;   /* enum sl_h1_fault, after SL_EPROTO */
     char line[SL_H1_CHUNK_LINE_BYTES];
 };

@@ -63,7 +63,7 @@ static void feed(struct decoded *d, const char *in, size_t len)
         check(n > 0);
         append(&d->out, run.head);
         append(&d->out, run.raw);
-        for (size_t i = 0; i < run.data_n; i++) {
+        for (size_t i = 0; i < run.data_n && !d->chunk.forwards; i++) {
             append(&d->body, run.data[i]);
         }
         at += (size_t)n;
@@ -72,9 +72,9 @@ static void feed(struct decoded *d, const char *in, size_t len)
     free(copy);
 }
 
-static void decode(struct decoded *d, const char *in, size_t len, size_t piece)
+static void decode(struct decoded *d, const char *in, size_t len, size_t piece, bool forwards)
 {
-    *d = (struct decoded){.used = 0};
+    *d = (struct decoded){.chunk = {.forwards = forwards}};
     for (size_t at = 0; at < len && !d->failed && !sl_h1_chunk_done(&d->chunk); at += piece) {
         feed(d, in + at, len - at < piece ? len - at : piece);
     }
@@ -109,14 +109,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct decoded whole;
     struct decoded pieces;
     struct decoded forwarded;
+    struct decoded raw;
     static char last[2 * SL_H1_TRAILERS_MAX_BYTES];
 
     if (size == 0) {
         return 0;
     }
     const char *in = (const char *)data + 1;
-    decode(&whole, in, size - 1, size);
-    decode(&pieces, in, size - 1, 1U + data[0]);
+    decode(&whole, in, size - 1, size, false);
+    decode(&pieces, in, size - 1, 1U + data[0], false);
+    decode(&raw, in, size - 1, 1U + data[0], true);
+    check(raw.failed == pieces.failed && raw.chunk.body_bytes == pieces.chunk.body_bytes);
+    check(raw.failed || (raw.used == pieces.used && same(&raw.out, &pieces.out)));
+    fini(&raw);
     check(whole.failed == pieces.failed && whole.chunk.fault == pieces.chunk.fault);
     check(sl_h1_chunk_done(&whole.chunk) == sl_h1_chunk_done(&pieces.chunk));
     if (!whole.failed) {
@@ -128,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ssize_t n = sl_h1_write_last_chunk(last, sizeof(last), &trailers);
         check(n > 0);
         append(&pieces.out, (struct sl_slice){last, (size_t)n});
-        decode(&forwarded, pieces.out.ptr, pieces.out.len, pieces.out.len);
+        decode(&forwarded, pieces.out.ptr, pieces.out.len, pieces.out.len, false);
         /* Trailers at their limit may pass it by the blank that the writer puts. */
         if (n < (ssize_t)SL_H1_TRAILERS_MAX_BYTES) {
             check(sl_h1_chunk_done(&forwarded.chunk) && forwarded.used == pieces.out.len);

@@ -239,6 +239,26 @@ static void whole_chunks_go_out_in_one_piece_as_they_came(void **state)
     sl_h1_chunk_fini(&c);
 }
 
+static void who_forwards_gets_any_number_of_chunks_in_one_run(void **state)
+{
+    char in[100 * 6];
+    struct sl_h1_chunk c = {.forwards = true};
+    struct sl_h1_chunk_run run;
+    (void)state;
+
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(in + 6 * i, "1\r\nx\r\n", 6);
+    }
+    in[99 * 6 + 3] = 'y';
+    assert_int_equal(sl_h1_chunk_next(&c, in, sizeof(in), &run), (ssize_t)sizeof(in));
+    assert_ptr_equal(run.raw.ptr, in);
+    assert_int_equal(run.raw.len, sizeof(in));
+    assert_int_equal(run.data_bytes, 100);
+    assert_int_equal(run.data_n, 1); /* the last one */
+    assert_true(sl_slice_eq(run.data[0], SL_SLICE("y")));
+    sl_h1_chunk_fini(&c);
+}
+
 static void an_extension_ends_the_run_and_is_cut(void **state)
 {
     static const char in[] = "1\r\na\r\n2;ext=\"1\"\r\nbc\r\n1\r\nd\r\n0;last\r\n\r\nnext";
@@ -396,6 +416,7 @@ int main(void)
         cmocka_unit_test(each_body_is_decoded_or_refused_in_any_pieces),
         cmocka_unit_test(what_is_forwarded_decodes_to_the_same_and_has_no_extension),
         cmocka_unit_test(whole_chunks_go_out_in_one_piece_as_they_came),
+        cmocka_unit_test(who_forwards_gets_any_number_of_chunks_in_one_run),
         cmocka_unit_test(an_extension_ends_the_run_and_is_cut),
         cmocka_unit_test(many_small_chunks_take_several_runs),
         cmocka_unit_test(extensions_have_a_limit_over_the_whole_message),
