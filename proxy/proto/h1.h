@@ -47,6 +47,7 @@
     X(TOO_MANY_FIELDS, 431, "too_many_fields")                        \
     X(FOLDED_FIELD, 400, "folded_field")                              \
     X(FIELD_NAME, 400, "field_name")                                  \
+    X(UNDERSCORE, 400, "underscore")                                  \
     X(HOST_MISSING, 400, "host_missing")                              \
     X(HOST_REPEATED, 400, "host_repeated")                            \
     X(HOST, 400, "host")                                              \
@@ -82,11 +83,17 @@ struct sl_h1_scan {
     uint8_t fault; /* enum sl_h1_fault, after SL_EPROTO */
 };
 
-/* What is a choice in reading requests. All false is the default. */
+/* Fields with '_' in the name: behind CGI "_" is "-", and X_Forwarded_For an alias. */
+enum sl_h1_underscores {
+    SL_H1_UNDERSCORES_DROP, /* and count */
+    SL_H1_UNDERSCORES_KEEP,
+    SL_H1_UNDERSCORES_REFUSE,
+};
+
+/* What is a choice in reading requests. All zero is the default. */
 struct sl_h1_policy {
     struct sl_uri_policy uri;
-    bool keep_underscores; /* fields with '_' in the name are kept: otherwise they are dropped and
-                            * counted, for behind CGI "_" is "-" and X_Forwarded_For an alias */
+    uint8_t underscores; /* enum sl_h1_underscores */
 };
 
 /* Parses one request head from [buf, buf + len), which begins where the message does (one empty

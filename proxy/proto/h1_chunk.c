@@ -265,7 +265,7 @@ static void drop_forbidden(struct sl_headers *h)
 
 static enum sl_h1_fault parse_trailers(struct sl_h1_trailers *t, size_t len)
 {
-    static const struct sl_h1_field_rules rules = {SL_H1_TRAILERS_MAX_N, true};
+    static const struct sl_h1_field_rules rules = {SL_H1_TRAILERS_MAX_N, SL_H1_UNDERSCORES_DROP};
     struct sl_h1_facts facts = {.hosts_n = 0};
     struct sl_h1_scan scan = {.scanned_bytes = 0};
     struct sl_h1_lines lines = {.n = 0};

@@ -185,7 +185,10 @@ enum sl_h1_fault sl_h1_parse_fields(struct sl_slice head, size_t at,
         if (cost_bytes > SL_H1_HEAD_MAX_BYTES) {
             return SL_H1_FAULT_HEAD_TOO_LARGE;
         }
-        if (name.underscore && rules->drop_underscores) {
+        if (name.underscore && rules->underscores != SL_H1_UNDERSCORES_KEEP) {
+            if (rules->underscores == SL_H1_UNDERSCORES_REFUSE) {
+                return SL_H1_FAULT_UNDERSCORE;
+            }
             facts->dropped_n++;
             continue;
         }

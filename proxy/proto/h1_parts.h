@@ -115,7 +115,7 @@ struct sl_h1_facts {
 
 struct sl_h1_field_rules {
     uint32_t max_n;
-    bool drop_underscores;
+    enum sl_h1_underscores underscores;
 };
 
 /* Parses the field lines of a head, the first of which begins at `at`, into h. */

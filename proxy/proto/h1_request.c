@@ -262,7 +262,8 @@ static ssize_t parse_head(struct sl_h1_scan *scan, struct sl_slice in, size_t st
     if (end < 0) {
         return end;
     }
-    struct sl_h1_field_rules rules = {SL_H1_FIELDS_MAX_N, !policy->keep_underscores};
+    struct sl_h1_field_rules rules = {SL_H1_FIELDS_MAX_N,
+                                      (enum sl_h1_underscores)policy->underscores};
     enum sl_h1_fault fault = sl_h1_parse_fields((struct sl_slice){in.ptr, (size_t)end}, at, &lines,
                                                 &rules, &out->headers, &facts);
     if (fault == SL_H1_FAULT_NONE) {
@@ -274,7 +275,7 @@ static ssize_t parse_head(struct sl_h1_scan *scan, struct sl_slice in, size_t st
 ssize_t sl_h1_parse_request(struct sl_h1_scan *scan, const char *buf, size_t len,
                             const struct sl_h1_policy *policy, struct sl_request_head *out)
 {
-    static const struct sl_h1_policy default_policy = {.keep_underscores = false};
+    static const struct sl_h1_policy default_policy = {.underscores = SL_H1_UNDERSCORES_DROP};
     ssize_t start = skip_empty_line(scan, buf, len);
 
     if (start < 0) {

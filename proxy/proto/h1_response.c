@@ -128,7 +128,7 @@ ssize_t sl_h1_parse_response(struct sl_h1_scan *scan, const char *buf, size_t le
                              const struct sl_h1_asked *asked, struct sl_response_head *out)
 {
     /* No name is dropped: what a pod calls its fields is its own business, and the client's. */
-    static const struct sl_h1_field_rules rules = {.max_n = SL_H1_FIELDS_MAX_N};
+    static const struct sl_h1_field_rules rules = {SL_H1_FIELDS_MAX_N, SL_H1_UNDERSCORES_KEEP};
     struct sl_h1_facts facts = {.hosts_n = 0};
     SL_H1_UNINITIALISED struct sl_h1_lines lines;
     bool resumed = scan->start_line_ok;

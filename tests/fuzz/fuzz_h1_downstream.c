@@ -134,7 +134,7 @@ static size_t read_head(struct reader *r, struct l7_ear *e)
 {
     static struct sl_header items[SL_H1_FIELDS_MAX_N];
     static char path_buf[SL_H1_LINE_MAX_BYTES];
-    struct sl_h1_policy policy = {.keep_underscores = true};
+    struct sl_h1_policy policy = {.underscores = SL_H1_UNDERSCORES_KEEP};
     struct sl_request_head head;
 
     sl_request_head_init(&head, items, SL_H1_FIELDS_MAX_N, path_buf, sizeof(path_buf));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Request heads: the answer does not depend on how the input was cut, and what is written of a
- * head is read as the same head, with the same fields. The first byte chooses the cuts.
+ * head is read as the same head, with the same fields. The first byte chooses the cuts, and what is
+ * done with '_'.
  */
 #include "proxy/proto/h1.h"
 #include "proxy/proto/h1_write.h"
@@ -17,8 +18,9 @@ enum {
     CUTS_MAX_N = 64
 };
 
-static struct described whole;
-static struct described pieces;
+static struct sl_h1_policy policy;
+static struct described whole = {.policy = &policy};
+static struct described pieces = {.policy = &policy};
 
 static void check(bool ok)
 {
@@ -38,7 +40,7 @@ static ssize_t parse(struct parsed *p, const char *text, size_t len)
     struct sl_h1_scan scan = {.scanned_bytes = 0};
 
     sl_request_head_init(&p->head, p->items, SL_H1_FIELDS_MAX_N, p->path_buf, sizeof(p->path_buf));
-    return sl_h1_parse_request(&scan, text, len, NULL, &p->head);
+    return sl_h1_parse_request(&scan, text, len, &policy, &p->head);
 }
 
 static ssize_t write_again(const struct parsed *p, char *buf, size_t size)
@@ -82,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
+    policy.underscores = data[0] % 3;
     const char *text = (const char *)data + 1;
     size_t len = size - 1;
     size_t step = len / CUTS_MAX_N + 1 + data[0] % 64U;

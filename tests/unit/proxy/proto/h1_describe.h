@@ -19,6 +19,7 @@
 
 /* Each result and its description. */
 struct described {
+    const struct sl_h1_policy *policy; /* of requests; NULL: the default */
     ssize_t rc;
     unsigned fault;
     size_t len;
@@ -124,7 +125,7 @@ static inline void parse_in_pieces(const char *bytes, size_t len, const size_t *
         if (asked == NULL) {
             struct sl_request_head r;
             sl_request_head_init(&r, items, SL_H1_FIELDS_MAX_N, path_buf, sizeof(path_buf));
-            d->rc = sl_h1_parse_request(&scan, copy, n, NULL, &r);
+            d->rc = sl_h1_parse_request(&scan, copy, n, d->policy, &r);
             if (d->rc > 0) {
                 describe_request(d, &r, true);
             }

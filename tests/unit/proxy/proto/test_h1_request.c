@@ -128,12 +128,13 @@ static void the_connection_persists_as_version_and_fields_say(void **state)
     }
 }
 
-static void names_with_underscores_are_dropped_and_counted(void **state)
+static void names_with_underscores_are_dropped_kept_or_refused(void **state)
 {
     static const char text[] =
         "POST / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: evil\r\nX-B: c\r\n"
         "Content_Length: 5\r\nA_very_long_name_with_underscores: z\r\n\r\n";
-    static const struct sl_h1_policy keep = {.keep_underscores = true};
+    static const struct sl_h1_policy keep = {.underscores = SL_H1_UNDERSCORES_KEEP};
+    static const struct sl_h1_policy refuse = {.underscores = SL_H1_UNDERSCORES_REFUSE};
     struct parsed p;
     (void)state;
 
@@ -147,6 +148,11 @@ static void names_with_underscores_are_dropped_and_counted(void **state)
     assert_int_equal(p.head.dropped_n, 0);
     assert_int_equal(p.head.headers.n, 5);
     assert_int_equal(p.items[3].id, SL_HEADER_OTHER); /* kept, and still no Content-Length */
+
+    assert_int_equal(parse(&p, text, &refuse), SL_EPROTO);
+    assert_int_equal(p.scan.fault, SL_H1_FAULT_UNDERSCORE);
+    assert_int_equal(sl_h1_fault_status(SL_H1_FAULT_UNDERSCORE), 400);
+    assert_true(parse(&p, GET "A-b: c_d\r\n\r\n", &refuse) > 0); /* in a value it is harmless */
 }
 
 static void an_upgrade_is_seen_only_where_it_is_safe(void **state)
@@ -362,7 +368,7 @@ int main(void)
         cmocka_unit_test(a_head_is_taken_apart),
         cmocka_unit_test(the_target_has_four_forms),
         cmocka_unit_test(the_connection_persists_as_version_and_fields_say),
-        cmocka_unit_test(names_with_underscores_are_dropped_and_counted),
+        cmocka_unit_test(names_with_underscores_are_dropped_kept_or_refused),
         cmocka_unit_test(an_upgrade_is_seen_only_where_it_is_safe),
         cmocka_unit_test(expect_counts_only_before_a_body),
         cmocka_unit_test(connection_cannot_name_what_the_next_hop_trusts),
