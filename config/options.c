@@ -158,7 +158,8 @@ static const struct sl_option match_rows[] = {
      .what = "a path",
      .check = sl_value_url_path,
      .fallback = "/",
-     .help = "With `/` at its end: every path below; else exactly this one."},
+     .help = "With `/` at its end: every path below; else exactly this one. It is brought to the "
+             "form that request paths are brought to, and `/org%2Fmodel` is one segment."},
     {.name = "host",
      .type = SL_OPTION_TEXT,
      SL_FIELD(sl_route_config, host),
@@ -294,6 +295,12 @@ static const struct sl_option http_rows[] = {
      .min = 1,
      .max = 1024,
      .help = "Tried from the first to the last."},
+    {.name = "ambiguous",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_listener_config, ambiguous),
+     .section = &sl_section_ambiguous,
+     .help = "What in a request could be read in two ways, and what becomes of it. Raw control "
+             "bytes, spaces and `#` in a target have no switch: they are always refused."},
     {.name = "timeouts",
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_listener_config, timeouts),
@@ -312,6 +319,7 @@ static const struct sl_section http_section = {
     .title = "listeners[].http",
     SL_ROWS(http_rows),
     .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_http,
 };
 
 static const struct sl_option listener_rows[] = {

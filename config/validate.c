@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "validate.h"
 
+#include "scalars.h"
+
 #include "proxy/base/arena.h"
 #include "proxy/base/hash.h"
+#include "proxy/proto/h1.h"
 
 #include <string.h>
 
@@ -89,6 +92,50 @@ int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void 
 {
     (void)base;
     return want_one_of(d, node, "pool", "split", "pool: NAME or split: {NAME: 95, OTHER: 5}");
+}
+
+/* The path of a request is forwarded in the form that it was routed by, and so must that of a route
+ * be: another spelling of it would match nothing. */
+static int normalise_path(struct sl_decoder *d, const struct sl_yaml_node *match,
+                          const struct sl_uri_policy *policy, struct sl_route_config *route)
+{
+    const struct sl_yaml_node *node = sl_yaml_find(match, SL_SLICE("path"));
+    struct sl_slice path = sl_slice_of(route->path);
+    char *buf = sl_arena_alloc_bytes(d->scratch, path.len);
+    struct sl_slice normal;
+
+    if (buf == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    if (sl_uri_normalise_path(path, policy, buf, path.len, &normal) != SL_OK) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected a path that requests can have, found " SL_YAML_SHOWN_FMT
+                            "; as `ambiguous` stands, they are refused",
+                            SL_YAML_SHOWN_ARG(path)));
+    }
+    return normal.ptr == path.ptr ? SL_OK : sl_store_text(d, (void *)&route->path, normal);
+}
+
+int sl_finish_http(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    static const struct sl_uri_policy strict = {.keep_slashes = false};
+    struct sl_listener_config *l = base;
+    const struct sl_uri_policy *policy = l->ambiguous != NULL ? &l->ambiguous->uri : &strict;
+    const struct sl_yaml_node *list = sl_yaml_find(node, SL_SLICE("routes"));
+    struct sl_route_config *routes;
+    int worst = SL_OK;
+
+    /* They are const from now on only. */
+    memcpy((void *)&routes, (const void *)&l->routes, sizeof(struct sl_route_config *));
+    for (const struct sl_yaml_node *r = list->first; r != NULL && worst != SL_ENOMEM; r = r->next) {
+        const struct sl_yaml_node *match = sl_yaml_find(r, SL_SLICE("match"));
+
+        if (match != NULL && sl_yaml_find(match, SL_SLICE("path")) != NULL) {
+            worst = sl_decode_worse(worst, normalise_path(d, match, policy, &routes[r->idx]));
+        }
+    }
+    return worst;
 }
 
 int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

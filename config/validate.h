@@ -17,6 +17,8 @@ int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, 
     SL_MUST_CHECK;
 int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+/* Brings the paths of routes to the form that those of requests have. */
+int sl_finish_http(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

@@ -55,7 +55,7 @@ struct sl_split_side {
 struct sl_route_config {
     const char *name;
     const char *host; /* NULL: any; exact, or "*.suffix"; lower case, without port */
-    const char *path; /* ends in '/': prefix; else the whole path */
+    const char *path; /* in normal form; ends in '/': prefix; else the whole path */
     const struct sl_split_side *sides; /* `pool: x` is one side of weight 1 */
     size_t sides_n;
     uint64_t max_body_bytes; /* UINT64_MAX: off */
@@ -72,6 +72,8 @@ struct sl_listener_timeouts_config {
     uint64_t idle_ms;  /* between requests */
 };
 
+struct sl_h1_policy; /* of proxy/proto/h1.h */
+
 struct sl_listener_config {
     const char *name;
     struct sl_address bind;
@@ -79,7 +81,8 @@ struct sl_listener_config {
     const struct sl_route_config *routes; /* the first that matches wins */
     size_t routes_n;
     struct sl_listener_timeouts_config timeouts;
-    bool keeps_half_open; /* a client may end its side after its request */
+    const struct sl_h1_policy *ambiguous; /* NULL: all by default */
+    bool keeps_half_open;                 /* a client may end its side after its request */
     struct sl_pos pos;
 };
 

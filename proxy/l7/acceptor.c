@@ -181,6 +181,8 @@ void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const st
         cell->current = &view->listeners[i];
         cell->timeouts = cell->current->conf->timeouts;
         cell->keeps_half_open = cell->current->conf->keeps_half_open;
+        cell->policy = cell->current->conf->ambiguous != NULL ? *cell->current->conf->ambiguous
+                                                              : (struct sl_h1_policy){0};
         start(w, cell);
     }
 }

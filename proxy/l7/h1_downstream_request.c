@@ -68,7 +68,7 @@ static size_t take_head(struct sl_h1_downstream *c, const char *buf, size_t len)
     struct sl_request_head head;
 
     sl_request_head_init(&head, w->fields, SL_H1_FIELDS_MAX_N, w->path_buf, SL_H1_LINE_MAX_BYTES);
-    ssize_t n = sl_h1_parse_request(&c->scan, buf, len, NULL, &head);
+    ssize_t n = sl_h1_parse_request(&c->scan, buf, len, &sl_h1_downstream_cell(c)->policy, &head);
     if (n == SL_AGAIN) {
         if (c->state == SL_H1_DOWN_IDLE) {
             c->state = SL_H1_DOWN_HEAD;

@@ -19,6 +19,7 @@
 #include <sluiced/metrics.h>
 
 #include "proxy/io/loop.h"
+#include "proxy/proto/h1.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,6 +32,7 @@ struct sl_listener_cell {
     _Alignas(64) const struct sl_view_listener *current; /* NULL: no config names it any more */
     struct sl_listener_timeouts_config timeouts;         /* of current, or the last one */
     bool keeps_half_open;                                /* the same */
+    struct sl_h1_policy policy;                          /* the same */
     struct sl_listener *listener;
     struct sl_l7 *worker;
     struct sl_io io;

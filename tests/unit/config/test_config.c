@@ -2,6 +2,7 @@
 #include <sluiced/config.h>
 
 #include "proxy/base/alloc.h"
+#include "proxy/proto/h1.h"
 #include "tests/unit/check.h"
 
 #include <dirent.h>
@@ -104,6 +105,7 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(c->listeners_n, 1);
     assert_string_equal(l->bind.host, "::1");
     assert_null(l->tls);
+    assert_null(l->ambiguous);
     assert_int_equal(l->timeouts.head_ms, 10000);
     assert_int_equal(l->timeouts.body_ms, 60000);
     assert_int_equal(l->timeouts.write_ms, 60000);
@@ -208,6 +210,80 @@ static void options_of_listeners_and_routes_reach_their_fields(void **state)
     assert_int_equal(r->sides[1].pool_idx, 0);
     assert_int_equal(r->sides[1].weight, 5);
     sl_config_unref(&c);
+}
+
+static void each_word_of_ambiguous_is_one_flag_of_the_policy(void **state)
+{
+    static const struct {
+        const char *text;
+        struct sl_h1_policy policy;
+    } rows[] = {
+        {"", {.underscores = SL_H1_UNDERSCORES_DROP}},
+        {"underscores: drop, double_slash: merge, escaped_slash: keep, escaped_backslash: refuse, "
+         "escaped_nul: refuse, escaped_dots: refuse, dot_params: refuse, backslash: refuse, "
+         "high_bytes: refuse",
+         {.underscores = SL_H1_UNDERSCORES_DROP}},
+        {"underscores: keep", {.underscores = SL_H1_UNDERSCORES_KEEP}},
+        {"underscores: refuse", {.underscores = SL_H1_UNDERSCORES_REFUSE}},
+        {"double_slash: keep", {.uri.keep_slashes = true}},
+        {"escaped_slash: refuse", {.uri.refuse_escaped_slash = true}},
+        {"escaped_backslash: keep", {.uri.allow_escaped_backslash = true}},
+        {"escaped_nul: keep", {.uri.allow_escaped_nul = true}},
+        {"escaped_dots: decode", {.uri.allow_escaped_dots = true}},
+        {"dot_params: keep", {.uri.allow_dot_params = true}},
+        {"backslash: keep", {.uri.allow_backslash = true}},
+        {"high_bytes: keep", {.uri.allow_8bit = true}},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        char text[512];
+
+        (void)snprintf(text, sizeof(text),
+                       "pools: { p: { discover: { static: [\"10.0.0.8:80\"] } } }\n"
+                       "listeners: [{ name: a, bind: \"0.0.0.0:0\", http: { ambiguous: { %s }, "
+                       "routes: [{ name: r, pool: p }] } }]\n",
+                       rows[i].text); /* fits */
+        const struct sl_config *c = must_parse(text);
+        check(memcmp(c->listeners[0].ambiguous, &rows[i].policy, sizeof(rows[i].policy)) == 0,
+              "another policy: %s", rows[i].text);
+        sl_config_unref(&c);
+    }
+}
+
+static void paths_of_routes_come_to_the_form_of_those_of_requests(void **state)
+{
+    static const struct {
+        const char *ambiguous;
+        const char *in;
+        const char *out;
+    } rows[] = {
+        {"", "/org%2fmodel", "/org%2Fmodel"},
+        {"", "/org%2Fmodel/", "/org%2Fmodel/"},
+        {"", "/%7euser/%6dodels", "/~user/models"},
+        {"", "/v1//chat", "/v1/chat"},
+        {"double_slash: keep", "/v1//chat", "/v1//chat"},
+        {"escaped_backslash: keep", "/a%5cb", "/a%5Cb"},
+        {"dot_params: keep", "/..;a/", "/..;a/"},
+        {"backslash: keep", "/a\\b", "/a\\b"},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        char text[512];
+
+        /* What is ambiguous may stand behind the routes. */
+        (void)snprintf(text, sizeof(text),
+                       "pools: { p: { discover: { static: [\"10.0.0.8:80\"] } } }\n"
+                       "listeners: [{ name: a, bind: \"0.0.0.0:0\", http: { routes: [{ name: q, "
+                       "pool: p }, { name: r, match: { path: '%s' }, pool: p }], ambiguous: { %s } "
+                       "} }]\n",
+                       rows[i].in, rows[i].ambiguous); /* fits */
+        const struct sl_config *c = must_parse(text);
+        assert_string_equal(c->listeners[0].routes[0].path, "/");
+        assert_string_equal(c->listeners[0].routes[1].path, rows[i].out);
+        sl_config_unref(&c);
+    }
 }
 
 static void options_of_pools_reach_their_fields(void **state)
@@ -560,7 +636,8 @@ static void lack_of_memory_at_any_point_is_reported_and_leaks_nothing(void **sta
                "    bind: 127.0.0.1:1\n"
                "    tls: { cert: tls/tls.crt, key: tls/tls.key, client_ca: tls/ca.crt,\n"
                "           client_san: [a, b] }\n"
-               "    http: { routes: [{ name: r, split: { p: 1, q: 2 } }] }\n"
+               "    http: { ambiguous: { backslash: keep },\n"
+               "            routes: [{ name: r, split: { p: 1, q: 2 }, match: { path: /%61 } }] }\n"
                "pools:\n"
                "  p: { discover: { static: [\"10.0.0.7:80\", \"10.0.0.8:80\"] } }\n"
                "  q: { discover: { kubernetes: { service: s, port: http } } }\n");
@@ -589,6 +666,8 @@ int main(void)
         cmocka_unit_test(what_is_left_out_takes_its_default),
         cmocka_unit_test(options_of_the_process_reach_their_fields),
         cmocka_unit_test(options_of_listeners_and_routes_reach_their_fields),
+        cmocka_unit_test(each_word_of_ambiguous_is_one_flag_of_the_policy),
+        cmocka_unit_test(paths_of_routes_come_to_the_form_of_those_of_requests),
         cmocka_unit_test(options_of_pools_reach_their_fields),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),
         cmocka_unit_test(the_content_hash_is_that_of_the_bytes),

@@ -99,6 +99,22 @@ static void what_is_wrong_is_said_in_full(void **state)
         {HTTP("routes: [{ name: a, pool: p }], timeouts: { head: 61m }"),
          "1:103: listeners[0].http.timeouts.head: expected a duration from 1ms to 1h, found "
          "\"61m\""},
+        {HTTP("routes: [{ name: a, pool: p }], ambiguous: { undersores: keep }"),
+         "1:98: listeners[0].http.ambiguous.undersores: unknown key; did you mean "
+         "\"underscores\"?"},
+        {HTTP("routes: [{ name: a, pool: p }], ambiguous: { spaces: keep }"),
+         "1:98: listeners[0].http.ambiguous.spaces: unknown key; expected underscores, "
+         "double_slash, escaped_slash, escaped_backslash, escaped_nul, escaped_dots, dot_params, "
+         "backslash or high_bytes"},
+        {HTTP("routes: [{ name: a, pool: p }], ambiguous: { escaped_nul: decode }"),
+         "1:111: listeners[0].http.ambiguous.escaped_nul: expected refuse or keep, found "
+         "\"decode\""},
+        {HTTP("routes: [{ name: a, pool: p, match: { path: /a%5cb } }]"),
+         "1:97: listeners[0].http.routes[0].match.path: expected a path that requests can have, "
+         "found \"/a%5cb\"; as `ambiguous` stands, they are refused"},
+        {HTTP("routes: [{ name: a, pool: p, match: { path: /a%4 } }]"),
+         "1:97: listeners[0].http.routes[0].match.path: expected a path that requests can have, "
+         "found \"/a%4\"; as `ambiguous` stands, they are refused"},
         {HTTP("timeouts: {}"),
          "1:51: listeners[0].http.routes: missing; expected a list of 1 to 1024 maps"},
         {HTTP("routes: []"),
