@@ -301,6 +301,13 @@ static const struct sl_option http_rows[] = {
      .section = &sl_section_ambiguous,
      .help = "What in a request could be read in two ways, and what becomes of it. Raw control "
              "bytes, spaces and `#` in a target have no switch: they are always refused."},
+    {.name = "trusted_proxies",
+     .type = SL_OPTION_OWN,
+     .what = "a list of 1 to 256 networks, addresses or unix",
+     .read = sl_shape_trusted,
+     .help = "Peers whose X-Forwarded-*, Forwarded and X-Real-IP are kept and extended, and from "
+             "whose X-Forwarded-For the client's address is taken: `[10.0.0.0/8, \"fd00::/8\", "
+             "unix]`, unix being any peer of a unix socket. Absent: nobody's, they are replaced."},
     {.name = "timeouts",
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_listener_config, timeouts),

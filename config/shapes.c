@@ -14,6 +14,7 @@
 enum {
     SIDES_MAX_N = 64,
     ENDPOINTS_MAX_N = 4096,
+    TRUSTED_MAX_N = 256,
     ADDRESS_TEXT_BYTES = 128
 };
 
@@ -245,6 +246,60 @@ int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, stru
             "expected a label selector, found nothing; write one like \"app=llama\"");
     }
     return sl_selector_check(text.ptr, pos, err);
+}
+
+/* ---- trusted_proxies */
+
+static int read_trusted(struct sl_decoder *d, const struct sl_yaml_node *node,
+                        struct sl_trusted_config *trusted, struct sl_network *out)
+{
+    char found[SL_YAML_FOUND_BYTES];
+
+    if (node->kind == SL_YAML_TEXT && sl_slice_eq(node->text, SL_SLICE("unix"))) {
+        trusted->unix_peers = true;
+        return SL_OK;
+    }
+    if (node->kind == SL_YAML_TEXT && sl_network_parse(node->text, out) == SL_OK) {
+        trusted->networks.n++;
+        return SL_OK;
+    }
+    return sl_decode_report(
+        d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                        "expected a network without bits behind its prefix, an address or unix, "
+                        "found %s; write 10.0.0.0/8, fd00::/8, 192.0.2.1 or unix",
+                        sl_yaml_found(node, found)));
+}
+
+int sl_shape_trusted(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    struct sl_listener_config *listener = base;
+    char found[SL_YAML_FOUND_BYTES];
+    int worst = SL_OK;
+
+    if (node->kind != SL_YAML_LIST || node->children_n == 0 || node->children_n > TRUSTED_MAX_N) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected a list of 1 to %d networks, addresses or unix, found %s; "
+                            "write [10.0.0.0/8] or leave it out to trust nobody",
+                            TRUSTED_MAX_N, sl_yaml_found(node, found)));
+    }
+    struct sl_trusted_config *trusted = sl_arena_alloc(d->arena, sizeof(*trusted));
+    struct sl_network *networks =
+        sl_arena_alloc_array(d->arena, node->children_n, sizeof(*networks));
+    if (trusted == NULL || networks == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    trusted->networks.items = networks;
+    for (const struct sl_yaml_node *item = node->first; item != NULL; item = item->next) {
+        int rc = read_trusted(d, item, trusted, &networks[trusted->networks.n]);
+
+        if (rc == SL_ENOMEM) {
+            return rc;
+        }
+        worst = sl_decode_worse(worst, rc);
+    }
+    listener->trusted = trusted;
+    return worst;
 }
 
 /* ---- balance */

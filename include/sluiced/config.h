@@ -16,6 +16,7 @@
 
 #include <sluiced/defs.h>
 #include <sluiced/err.h>
+#include <sluiced/ip.h>
 #include <sluiced/log.h>
 
 #include <stdbool.h>
@@ -74,6 +75,12 @@ struct sl_listener_timeouts_config {
 
 struct sl_h1_policy; /* of proxy/proto/h1.h */
 
+/* trusted_proxies: whose word on earlier hops is taken. */
+struct sl_trusted_config {
+    struct sl_networks networks;
+    bool unix_peers; /* of a unix socket */
+};
+
 struct sl_listener_config {
     const char *name;
     struct sl_address bind;
@@ -81,8 +88,9 @@ struct sl_listener_config {
     const struct sl_route_config *routes; /* the first that matches wins */
     size_t routes_n;
     struct sl_listener_timeouts_config timeouts;
-    const struct sl_h1_policy *ambiguous; /* NULL: all by default */
-    bool keeps_half_open;                 /* a client may end its side after its request */
+    const struct sl_h1_policy *ambiguous;    /* NULL: all by default */
+    const struct sl_trusted_config *trusted; /* NULL: nobody */
+    bool keeps_half_open;                    /* a client may end its side after its request */
     struct sl_pos pos;
 };
 

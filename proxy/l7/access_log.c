@@ -5,6 +5,7 @@
 #include <sluiced/time.h>
 
 #include "exchange.h"
+#include "forwarded.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/base/num.h"
@@ -222,6 +223,7 @@ static void put_exchange(struct line *l, const struct sl_exchange *x, const char
 {
     char ts[SL_TIME_TEXT_BYTES];
     uint64_t now_us = sl_loop_now_us(x->w->loop);
+    const char *client = sl_exchange_client(x);
 
     sl_time_format(sl_time_unix_ms(), ts);
     PUT(l, "{\"ts\":\"");
@@ -254,7 +256,11 @@ static void put_exchange(struct line *l, const struct sl_exchange *x, const char
         put_ms(l, x->first_byte_us - x->start_us);
     }
     PUT(l, ",\"client\":");
-    put_str(l, x->down->address);
+    put_str(l, client);
+    if (strcmp(client, x->down->address) != 0) {
+        PUT(l, ",\"peer_address\":");
+        put_str(l, x->down->address);
+    }
     if (x->down->peer_name[0] != '\0') {
         PUT(l, ",\"peer\":");
         put_str(l, x->down->peer_name);

@@ -13,6 +13,7 @@
 #include "access_log.h"
 #include "attempt.h"
 #include "exchange_internal.h"
+#include "forwarded.h"
 #include "route.h"
 #include "tunnel.h"
 
@@ -156,6 +157,10 @@ void sl_exchange_start(struct sl_exchange *x)
     const struct sl_request_head *r = &x->request;
 
     sl_exchange_set_request_id(x);
+    if (sl_forwarded_prepare(x) != SL_OK) {
+        sl_exchange_fail(x, SL_REASON_OVERLOAD);
+        return;
+    }
     x->request_framed = r->framing.kind == SL_FRAMING_CHUNKED;
     if (r->method == SL_METHOD_CONNECT) {
         sl_exchange_fail(x, SL_REASON_NOT_IMPLEMENTED);

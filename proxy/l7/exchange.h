@@ -42,6 +42,7 @@
 
 struct sl_downstream;
 struct sl_upstream;
+struct sl_forwarded;
 
 struct sl_downstream_ops {
     /* A 1xx, to be relayed if the client understands it. */
@@ -140,6 +141,7 @@ struct sl_exchange {
     uint32_t attempts_n;
 
     struct sl_request_head request;
+    struct sl_forwarded *forwarded; /* NULL: what earlier hops said is not taken */
     struct sl_headers request_trailers;
     struct sl_queue replay; /* request body: not sent yet, or kept to be sent again */
 

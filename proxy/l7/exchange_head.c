@@ -5,6 +5,7 @@
 #include <sluiced/log.h>
 
 #include "exchange_internal.h"
+#include "forwarded.h"
 
 #include "proxy/base/num.h"
 
@@ -89,22 +90,20 @@ void sl_exchange_set_request_id(struct sl_exchange *x)
 
 void sl_exchange_send_head(struct sl_exchange *x)
 {
-    const struct sl_downstream *d = x->down;
-    /* The client is not one of ours to trust: what it says of others' hops is replaced. */
+    /* What the endpoint hears of these is ours to say. */
     static const uint64_t drop =
         1ULL << SL_HEADER_X_FORWARDED_FOR | 1ULL << SL_HEADER_X_FORWARDED_PROTO |
         1ULL << SL_HEADER_X_FORWARDED_HOST | 1ULL << SL_HEADER_X_FORWARDED_PORT |
         1ULL << SL_HEADER_FORWARDED | 1ULL << SL_HEADER_X_REAL_IP | 1ULL << SL_HEADER_X_REQUEST_ID;
-    struct sl_header extra[4] = {
-        {.name = SL_SLICE("x-request-id"), .value = {x->request_id, x->request_id_len}},
-        {.name = SL_SLICE("x-forwarded-for"), .value = sl_slice_of(d->address)},
-        {.name = SL_SLICE("x-forwarded-proto"),
-         .value = d->over_tls ? SL_SLICE("https") : SL_SLICE("http")},
-        {.name = SL_SLICE("x-forwarded-host"), .value = x->request.authority},
-    };
-    size_t extra_n = x->request.authority.len > 0 ? 4 : 3;
+    struct sl_header usual[1 + SL_FORWARDED_USUAL_N];
 
-    x->up->ops->head(x->up, x, extra, extra_n, drop);
+    if (x->forwarded != NULL) {
+        x->up->ops->head(x->up, x, x->forwarded->fields, x->forwarded->fields_n, drop);
+        return;
+    }
+    usual[0] = (struct sl_header){.name = SL_SLICE("x-request-id"),
+                                  .value = {x->request_id, x->request_id_len}};
+    x->up->ops->head(x->up, x, usual, 1 + sl_forwarded_usual(x, usual + 1), drop);
 }
 
 void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)

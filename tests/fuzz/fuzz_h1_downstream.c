@@ -3,8 +3,8 @@
  * A downstream connection from its first byte to its end, through the exchange to an upstream that
  * reads as strictly as we do: whatever a client sends, the upstream sees whole requests or the
  * beginning of one, and the answers come back in their order; and all of that is the same whether
- * the input comes whole or in pieces. The first byte chooses the upstream's ways and the client's
- * end, the second the size of the pieces.
+ * the input comes whole or in pieces. The first byte chooses the upstream's ways, the client's end
+ * and what the listener is told, the second the size of the pieces.
  */
 #include "l7_fixture.h"
 
@@ -54,6 +54,11 @@ static uint64_t hash_on(uint64_t hash, const char *bytes, size_t len)
 
 static struct outcome outcome;
 
+/* What the listener is told. */
+enum {
+    TRUSTS = 1, /* everybody */
+};
+
 /* How far an upstream connection was understood. */
 struct reader {
     size_t at;
@@ -66,6 +71,7 @@ struct reader {
 
 static struct reader readers[L7_UPSTREAMS_MAX_N];
 static enum manner manner;
+static unsigned told;
 static unsigned heads_n;
 static unsigned answers_n;
 static enum sl_method asked[L7_UPSTREAMS_MAX_N * 1024];
@@ -249,6 +255,9 @@ static void check_answers(const struct l7_ear *e)
     }
 }
 
+static const struct sl_network networks[] = {{.ip = {.bits_n = 32}}};
+static const struct sl_trusted_config everybody = {.networks = {networks, 1}};
+
 static void end_client(struct l7_fixture *f, unsigned how)
 {
     if (how == 0) {
@@ -306,6 +315,9 @@ static struct outcome live(const uint8_t *data, size_t len, size_t step, unsigne
     outcome = (struct outcome){0};
     memset(readers, 0, sizeof(readers));
     l7_begin(&f, on_upstream);
+    if ((told & TRUSTS) != 0) {
+        f.listener_conf.trusted = &everybody;
+    }
     for (size_t at = 0; at < len; at += step) {
         l7_say(&f.client, data + at, len - at < step ? len - at : step);
         l7_until_quiet(&f);
@@ -340,6 +352,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t len = size - 2;
     size_t step = len / PIECES_MAX_N + (data[1] > 0 ? data[1] : 1);
     unsigned end = data[0] / MANNERS_N % 4;
+    told = data[0] / (MANNERS_N * 4U);
     struct outcome pieces = live(data + 2, len, step, end);
     struct outcome whole = live(data + 2, len, len + 1, end);
     /* Whether a body is there before an answer that does not wait for it is a matter of timing. */

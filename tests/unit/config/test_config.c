@@ -106,6 +106,7 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_string_equal(l->bind.host, "::1");
     assert_null(l->tls);
     assert_null(l->ambiguous);
+    assert_null(l->trusted);
     assert_int_equal(l->timeouts.head_ms, 10000);
     assert_int_equal(l->timeouts.body_ms, 60000);
     assert_int_equal(l->timeouts.write_ms, 60000);
@@ -284,6 +285,40 @@ static void paths_of_routes_come_to_the_form_of_those_of_requests(void **state)
         assert_string_equal(c->listeners[0].routes[1].path, rows[i].out);
         sl_config_unref(&c);
     }
+}
+
+static bool trusts(const struct sl_config *c, const char *address)
+{
+    struct sl_ip ip;
+
+    assert_int_equal(sl_ip_parse(sl_slice_of(address), &ip), SL_OK);
+    return sl_networks_have(&c->listeners[0].trusted->networks, &ip);
+}
+
+static void trusted_proxies_are_networks_addresses_and_unix(void **state)
+{
+    const struct sl_config *c = must_parse(
+        "pools: { p: { discover: { static: [\"10.0.0.8:80\"] } } }\n"
+        "listeners:\n"
+        "  - name: a\n"
+        "    bind: 0.0.0.0:0\n"
+        "    http: { trusted_proxies: [10.0.0.0/8, unix, \"fd00::/8\", 192.0.2.1],\n"
+        "            routes: [{ name: r, pool: p }] }\n");
+    (void)state;
+
+    assert_true(c->listeners[0].trusted->unix_peers);
+    assert_int_equal(c->listeners[0].trusted->networks.n, 3);
+    assert_true(trusts(c, "10.1.2.3") && trusts(c, "fd00::1") && trusts(c, "192.0.2.1"));
+    assert_false(trusts(c, "192.0.2.2") || trusts(c, "::1"));
+    sl_config_unref(&c);
+    c = must_parse(
+        "pools: { p: { discover: { static: [\"10.0.0.8:80\"] } } }\n"
+        "listeners: [{ name: a, bind: \"0.0.0.0:0\", http: { trusted_proxies: [\"::/0\"], "
+        "routes: [{ name: r, pool: p }] } }]\n");
+    assert_false(c->listeners[0].trusted->unix_peers);
+    assert_true(trusts(c, "::1"));
+    assert_false(trusts(c, "127.0.0.1"));
+    sl_config_unref(&c);
 }
 
 static void options_of_pools_reach_their_fields(void **state)
@@ -636,7 +671,7 @@ static void lack_of_memory_at_any_point_is_reported_and_leaks_nothing(void **sta
                "    bind: 127.0.0.1:1\n"
                "    tls: { cert: tls/tls.crt, key: tls/tls.key, client_ca: tls/ca.crt,\n"
                "           client_san: [a, b] }\n"
-               "    http: { ambiguous: { backslash: keep },\n"
+               "    http: { ambiguous: { backslash: keep }, trusted_proxies: [unix, 10.0.0.0/8],\n"
                "            routes: [{ name: r, split: { p: 1, q: 2 }, match: { path: /%61 } }] }\n"
                "pools:\n"
                "  p: { discover: { static: [\"10.0.0.7:80\", \"10.0.0.8:80\"] } }\n"
@@ -668,6 +703,7 @@ int main(void)
         cmocka_unit_test(options_of_listeners_and_routes_reach_their_fields),
         cmocka_unit_test(each_word_of_ambiguous_is_one_flag_of_the_policy),
         cmocka_unit_test(paths_of_routes_come_to_the_form_of_those_of_requests),
+        cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
         cmocka_unit_test(options_of_pools_reach_their_fields),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),
         cmocka_unit_test(the_content_hash_is_that_of_the_bytes),

@@ -115,6 +115,18 @@ static void what_is_wrong_is_said_in_full(void **state)
         {HTTP("routes: [{ name: a, pool: p, match: { path: /a%4 } }]"),
          "1:97: listeners[0].http.routes[0].match.path: expected a path that requests can have, "
          "found \"/a%4\"; as `ambiguous` stands, they are refused"},
+        {HTTP("routes: [{ name: a, pool: p }], trusted_proxies: [10.0.0.1/8]"),
+         "1:103: listeners[0].http.trusted_proxies[0]: expected a network without bits behind its "
+         "prefix, an address or unix, found \"10.0.0.1/8\"; write 10.0.0.0/8, fd00::/8, 192.0.2.1 "
+         "or unix"},
+        {HTTP("routes: [{ name: a, pool: p }], trusted_proxies: [unix, {}]"),
+         "1:109: listeners[0].http.trusted_proxies[1]: expected a network without bits behind its "
+         "prefix, an address or unix, found an empty map; write 10.0.0.0/8, fd00::/8, 192.0.2.1 "
+         "or unix"},
+        {HTTP("routes: [{ name: a, pool: p }], trusted_proxies: []"),
+         "1:102: listeners[0].http.trusted_proxies: expected a list of 1 to 256 networks, "
+         "addresses or unix, found an empty list; write [10.0.0.0/8] or leave it out to trust "
+         "nobody"},
         {HTTP("timeouts: {}"),
          "1:51: listeners[0].http.routes: missing; expected a list of 1 to 1024 maps"},
         {HTTP("routes: []"),

@@ -4,6 +4,7 @@
 
 #include "proxy/l7/access_log.h"
 #include "proxy/l7/exchange.h"
+#include "proxy/l7/forwarded.h"
 #include "tests/unit/check.h"
 
 #include <jansson.h>
@@ -121,8 +122,9 @@ static void a_request_that_went_nowhere_has_no_pool_and_no_endpoint(void **state
     assert_string_equal(text_of(line, "request_id"), "id-1");
     assert_int_equal(json_integer_value(json_object_get(line, "tries")), 0);
     assert_true(json_real_value(json_object_get(line, "duration_ms")) == 1234.567);
-    static const char *const absent[] = {"route", "pool",          "endpoint",
-                                         "pod",   "first_byte_ms", "peer"};
+    static const char *const absent[] = {
+        "route", "pool", "endpoint", "pod", "first_byte_ms", "peer", "peer_address",
+    };
     for (size_t i = 0; i < SL_ARRAY_LEN(absent); i++) {
         check(json_object_get(line, absent[i]) == NULL, "%s is there", absent[i]);
     }
@@ -150,6 +152,32 @@ static void a_request_that_was_served_says_by_whom(void **state)
                            "\"pool\":\"chat\",\"endpoint\":\"10.0.0.1:8000\","
                            "\"pod\":\"chat-0\",\"tries\":2,"));
     assert_non_null(strstr(f.text, "\"peer\":\"spiffe://corp/a\""));
+}
+
+static void the_client_is_whom_a_trusted_proxy_names_and_the_proxy_is_shown(void **state)
+{
+    struct sl_forwarded forwarded = {.has_client = true, .client = "2001:db8::1"};
+    (void)state;
+
+    f.x.forwarded = &forwarded;
+    sl_access_log_exchange(f.log, &f.x, "ok");
+    json_t *line = only_line();
+    assert_string_equal(text_of(line, "client"), "2001:db8::1");
+    assert_string_equal(text_of(line, "peer_address"), "192.0.2.7");
+    json_decref(line);
+}
+
+static void a_trusted_proxy_that_names_nobody_is_the_client(void **state)
+{
+    struct sl_forwarded forwarded = {.has_client = false};
+    (void)state;
+
+    f.x.forwarded = &forwarded;
+    sl_access_log_exchange(f.log, &f.x, "ok");
+    json_t *line = only_line();
+    assert_string_equal(text_of(line, "client"), "192.0.2.7");
+    assert_null(json_object_get(line, "peer_address"));
+    json_decref(line);
 }
 
 static void what_a_client_writes_cannot_break_out_of_its_line(void **state)
@@ -236,6 +264,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
         TEST(a_request_that_went_nowhere_has_no_pool_and_no_endpoint),
         TEST(a_request_that_was_served_says_by_whom),
+        TEST(the_client_is_whom_a_trusted_proxy_names_and_the_proxy_is_shown),
+        TEST(a_trusted_proxy_that_names_nobody_is_the_client),
         TEST(what_a_client_writes_cannot_break_out_of_its_line),
         TEST(a_long_path_is_cut_and_the_line_stays_whole),
         TEST(a_line_that_cannot_be_whole_is_dropped_and_counted),

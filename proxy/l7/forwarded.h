@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * forwarded: what an endpoint is told of the hops before it, and who the client is.
+ *
+ * By default the peer is the client, and what it says of earlier hops is replaced. From a peer that
+ * the listener trusts, X-Forwarded-For and Forwarded are kept and extended, the others are kept
+ * where they say one valid thing; and the client is whom X-Forwarded-For names as the first that is
+ * not trusted, seen from its end.
+ *
+ * Lifetime:  exchange, in its arena
+ * Thread:    worker-local
+ * Limits:    those of proxy/proto/hops.h
+ */
+#ifndef SL_L7_FORWARDED_H
+#define SL_L7_FORWARDED_H
+
+#include <sluiced/defs.h>
+#include <sluiced/ip.h>
+
+#include "exchange.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define SL_FORWARDED_USUAL_N 3
+#define SL_FORWARDED_FIELDS_MAX_N 7
+
+/* Of an exchange that is not the usual one. */
+struct sl_forwarded {
+    struct sl_header fields[SL_FORWARDED_FIELDS_MAX_N]; /* for the endpoint, X-Request-Id first */
+    size_t fields_n;
+    bool has_client;
+    char client[SL_IP_TEXT_BYTES];
+};
+
+/* Sets x->forwarded where the peer is trusted; after the request id is known. SL_ENOMEM: no memory,
+ * nothing changed. */
+int sl_forwarded_prepare(struct sl_exchange *x) SL_MUST_CHECK;
+
+/* Writes what is said of a peer that is not trusted, at most SL_FORWARDED_USUAL_N fields; returns
+ * how many. They last as long as x. */
+size_t sl_forwarded_usual(const struct sl_exchange *x, struct sl_header *out);
+
+/* The client's address, in one spelling; "unix" when it has none. */
+static inline const char *sl_exchange_client(const struct sl_exchange *x)
+{
+    return x->forwarded != NULL && x->forwarded->has_client ? x->forwarded->client
+                                                            : x->down->address;
+}
+
+#endif
