@@ -308,6 +308,13 @@ static const struct sl_option http_rows[] = {
      .help = "Peers whose X-Forwarded-*, Forwarded and X-Real-IP are kept and extended, and from "
              "whose X-Forwarded-For the client's address is taken: `[10.0.0.0/8, \"fd00::/8\", "
              "unix]`, unix being any peer of a unix socket. Absent: nobody's, they are replaced."},
+    {.name = "via",
+     .type = SL_OPTION_OWN,
+     .what = "a token",
+     .read = sl_shape_via,
+     .help = "Pseudonym that is added to Via of requests and responses, and by which a loop is "
+             "seen and ended with 508. Proxies that stand behind one another need different ones. "
+             "Absent: Via passes as it came."},
     {.name = "timeouts",
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_listener_config, timeouts),

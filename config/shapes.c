@@ -9,6 +9,7 @@
 #include "proxy/base/arena.h"
 #include "proxy/base/num.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -300,6 +301,38 @@ int sl_shape_trusted(struct sl_decoder *d, const struct sl_yaml_node *node, void
     }
     listener->trusted = trusted;
     return worst;
+}
+
+/* ---- via */
+
+int sl_shape_via(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    struct sl_listener_config *listener = base;
+    int rc = sl_decode_want_text(d, node, "a token");
+
+    if (rc == SL_OK) {
+        rc = sl_decode_report(d, sl_value_token(node->text, sl_decode_at(d, node), &d->err));
+    }
+    if (rc != SL_OK) {
+        return rc;
+    }
+    struct sl_via_config *via = sl_arena_alloc(d->arena, sizeof(*via));
+    if (via == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    for (unsigned minor = 0; minor < SL_ARRAY_LEN(via->received); minor++) {
+        size_t len = node->text.len + 4;
+        char *text = sl_arena_alloc_bytes(d->arena, len + 1);
+
+        if (text == NULL) {
+            return sl_decode_no_memory(d);
+        }
+        (void)snprintf(text, len + 1, "1.%u %s", minor, node->text.ptr); /* fits */
+        via->received[minor] = (struct sl_slice){text, len};
+    }
+    via->pseudonym = via->received[0].ptr + 4;
+    listener->via = via;
+    return SL_OK;
 }
 
 /* ---- balance */

@@ -27,6 +27,7 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void 
 int sl_shape_port(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_trusted(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_shape_via(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 

@@ -3,6 +3,7 @@
 
 #include "proxy/base/num.h"
 #include "proxy/base/yaml_node.h"
+#include "proxy/proto/field.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -310,6 +311,14 @@ int sl_value_log_target(struct sl_slice text, const struct sl_pos *pos, struct s
     }
     return refuse(text, pos, "off, stdout, stderr or an absolute path",
                   "one like /var/log/sluiced/access.log", err);
+}
+
+int sl_value_token(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    if (text.len > 63 || !sl_field_is_token(text)) {
+        return refuse(text, pos, "a token of at most 63 bytes", "one like edge-1", err);
+    }
+    return SL_OK;
 }
 
 int sl_value_not_empty(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)

@@ -69,6 +69,10 @@ int sl_value_san_pattern(struct sl_slice text, const struct sl_pos *pos, struct 
 int sl_value_log_target(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 
+/* RFC 9110 5.6.2: a token, at most 63 bytes. */
+int sl_value_token(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
 int sl_value_not_empty(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 

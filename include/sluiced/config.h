@@ -18,6 +18,7 @@
 #include <sluiced/err.h>
 #include <sluiced/ip.h>
 #include <sluiced/log.h>
+#include <sluiced/slice.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -81,6 +82,11 @@ struct sl_trusted_config {
     bool unix_peers; /* of a unix socket */
 };
 
+struct sl_via_config {
+    const char *pseudonym;       /* a token */
+    struct sl_slice received[2]; /* what is added, by the minor version: "1.0 edge", "1.1 edge" */
+};
+
 struct sl_listener_config {
     const char *name;
     struct sl_address bind;
@@ -90,6 +96,7 @@ struct sl_listener_config {
     struct sl_listener_timeouts_config timeouts;
     const struct sl_h1_policy *ambiguous;    /* NULL: all by default */
     const struct sl_trusted_config *trusted; /* NULL: nobody */
+    const struct sl_via_config *via;         /* NULL: none is added */
     bool keeps_half_open;                    /* a client may end its side after its request */
     struct sl_pos pos;
 };

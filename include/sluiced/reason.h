@@ -25,6 +25,7 @@
     X(HEAD_TOO_LARGE, "head_too_large", 431, "the request head has too many or too long fields") \
     X(NOT_IMPLEMENTED, "not_implemented", 501, "the method or transfer coding is not supported") \
     X(BAD_VERSION, "bad_version", 505, "only HTTP/1.0 and HTTP/1.1 are spoken here")             \
+    X(LOOP, "loop", 508, "the request has passed here before: its Via says so")                  \
     X(NO_ROUTE, "no_route", 404, "no route matches host and path")                               \
     X(POOL_NOT_SYNCED, "pool_not_synced", 503, "discovery has not answered yet for this pool")   \
     X(NO_ENDPOINT, "no_endpoint", 503, "the pool has no endpoint to send the request to")        \

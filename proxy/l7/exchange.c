@@ -157,8 +157,9 @@ void sl_exchange_start(struct sl_exchange *x)
     const struct sl_request_head *r = &x->request;
 
     sl_exchange_set_request_id(x);
-    if (sl_forwarded_prepare(x) != SL_OK) {
-        sl_exchange_fail(x, SL_REASON_OVERLOAD);
+    enum sl_reason refused = sl_forwarded_prepare(x);
+    if (refused != SL_REASON_OK) {
+        sl_exchange_fail(x, refused);
         return;
     }
     x->request_framed = r->framing.kind == SL_FRAMING_CHUNKED;
@@ -373,16 +374,16 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
     if (sl_attempt_moved_on(x, head)) {
         return;
     }
-    struct sl_header extra = {
-        .name = SL_SLICE("x-request-id"),
-        .value = {x->request_id, x->request_id_len},
+    struct sl_header extra[2] = {
+        {.name = SL_SLICE("x-request-id"), .value = {x->request_id, x->request_id_len}},
     };
+    size_t extra_n = 1 + sl_forwarded_via(x, head->version_minor, &extra[1]);
     if (head->status < 500) {
         sl_pool_answered(x->endpoint, x->began_us / 1000, now_ms(x));
     }
     x->response_started = true;
     drop_replay(x);
-    x->down->ops->head(x->down, x, head, &extra, 1);
+    x->down->ops->head(x->down, x, head, extra, extra_n);
     if (head->status == 101) {
         sl_tunnel_begin(x);
     } else if (head->status / 100 != 2) {

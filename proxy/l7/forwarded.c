@@ -159,30 +159,63 @@ static int extend_forwarded(struct sl_exchange *x, struct sl_forwarded *f, const
                     (struct sl_slice){own, sl_forwarded_format(&us, own)});
 }
 
-int sl_forwarded_prepare(struct sl_exchange *x)
-{
-    const struct sl_trusted_config *trusted =
-        x->listener != NULL ? x->listener->conf->trusted : NULL;
-    struct sl_ip ip;
+/* ---- Via */
 
-    if (trusted == NULL) {
-        return SL_OK;
+static bool is_loop(const struct sl_exchange *x, struct sl_slice pseudonym)
+{
+    const struct sl_headers *h = &x->request.headers;
+
+    for (uint32_t i = 0; i < h->n; i++) {
+        if (h->items[i].id == SL_HEADER_VIA && sl_via_names(h->items[i].value, pseudonym)) {
+            return true;
+        }
     }
-    bool has_ip = sl_ip_parse(sl_slice_of(x->down->address), &ip) == SL_OK;
-    if (!(has_ip ? sl_networks_have(&trusted->networks, &ip) : trusted->unix_peers)) {
-        return SL_OK;
+    return false;
+}
+
+/* ---- All of it */
+
+static bool is_trusted(const struct sl_trusted_config *trusted, const struct sl_ip *ip)
+{
+    return trusted != NULL &&
+           (ip != NULL ? sl_networks_have(&trusted->networks, ip) : trusted->unix_peers);
+}
+
+static int fill(struct sl_exchange *x, struct sl_forwarded *f, const struct sl_ip *ip, bool trusted)
+{
+    put(f, SL_SLICE("x-request-id"), (struct sl_slice){x->request_id, x->request_id_len});
+    if (!trusted) {
+        f->fields_n += sl_forwarded_usual(x, &f->fields[f->fields_n]);
+    } else {
+        keep_valid(x, f);
+        if (extend_for(x, f, ip) != SL_OK || extend_forwarded(x, f, ip) != SL_OK) {
+            return SL_ENOMEM;
+        }
+    }
+    /* A field of its own behind those that came is the same list (RFC 9110 section 5.3). */
+    f->fields_n += sl_forwarded_via(x, x->request.version_minor, &f->fields[f->fields_n]);
+    return SL_OK;
+}
+
+enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
+{
+    const struct sl_listener_config *conf = x->listener != NULL ? x->listener->conf : NULL;
+    struct sl_ip parsed;
+
+    if (conf == NULL || (conf->trusted == NULL && conf->via == NULL)) {
+        return SL_REASON_OK;
+    }
+    const struct sl_ip *ip =
+        sl_ip_parse(sl_slice_of(x->down->address), &parsed) == SL_OK ? &parsed : NULL;
+    bool trusted = is_trusted(conf->trusted, ip);
+    if (!trusted && conf->via == NULL) {
+        return SL_REASON_OK;
     }
     struct sl_forwarded *f = sl_arena_alloc(&x->arena, sizeof(*f));
-    if (f == NULL) {
-        return SL_ENOMEM;
-    }
-    put(f, SL_SLICE("x-request-id"), (struct sl_slice){x->request_id, x->request_id_len});
-    keep_valid(x, f);
-    if (extend_for(x, f, has_ip ? &ip : NULL) != SL_OK ||
-        extend_forwarded(x, f, has_ip ? &ip : NULL) != SL_OK)
-    {
-        return SL_ENOMEM;
+    if (f == NULL || fill(x, f, ip, trusted) != SL_OK) {
+        return SL_REASON_OVERLOAD;
     }
     x->forwarded = f;
-    return SL_OK;
+    return conf->via != NULL && is_loop(x, sl_slice_of(conf->via->pseudonym)) ? SL_REASON_LOOP
+                                                                              : SL_REASON_OK;
 }

@@ -5,7 +5,7 @@
  * By default the peer is the client, and what it says of earlier hops is replaced. From a peer that
  * the listener trusts, X-Forwarded-For and Forwarded are kept and extended, the others are kept
  * where they say one valid thing; and the client is whom X-Forwarded-For names as the first that is
- * not trusted, seen from its end.
+ * not trusted, seen from its end. Where the listener has a pseudonym, Via gets it.
  *
  * Lifetime:  exchange, in its arena
  * Thread:    worker-local
@@ -16,14 +16,16 @@
 
 #include <sluiced/defs.h>
 #include <sluiced/ip.h>
+#include <sluiced/reason.h>
 
 #include "exchange.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define SL_FORWARDED_USUAL_N 3
-#define SL_FORWARDED_FIELDS_MAX_N 7
+#define SL_FORWARDED_FIELDS_MAX_N 8
 
 /* Of an exchange that is not the usual one. */
 struct sl_forwarded {
@@ -33,13 +35,27 @@ struct sl_forwarded {
     char client[SL_IP_TEXT_BYTES];
 };
 
-/* Sets x->forwarded where the peer is trusted; after the request id is known. SL_ENOMEM: no memory,
- * nothing changed. */
-int sl_forwarded_prepare(struct sl_exchange *x) SL_MUST_CHECK;
+/* Sets x->forwarded where the peer is trusted or the listener has a pseudonym; after the request id
+ * is known. SL_REASON_OK, or why x has to end: SL_REASON_LOOP, SL_REASON_OVERLOAD. */
+enum sl_reason sl_forwarded_prepare(struct sl_exchange *x) SL_MUST_CHECK;
 
 /* Writes what is said of a peer that is not trusted, at most SL_FORWARDED_USUAL_N fields; returns
  * how many. They last as long as x. */
 size_t sl_forwarded_usual(const struct sl_exchange *x, struct sl_header *out);
+
+/* Writes Via for what came in HTTP/1.version_minor and is passed on in x; returns how many fields
+ * that is: 0 when the listener has no pseudonym. *out lasts as long as x. */
+static inline size_t sl_forwarded_via(const struct sl_exchange *x, uint8_t version_minor,
+                                      struct sl_header *out)
+{
+    const struct sl_via_config *via = x->listener != NULL ? x->listener->conf->via : NULL;
+
+    if (via == NULL) {
+        return 0;
+    }
+    *out = (struct sl_header){.name = SL_SLICE("via"), .value = via->received[version_minor > 0]};
+    return 1;
+}
 
 /* The client's address, in one spelling; "unix" when it has none. */
 static inline const char *sl_exchange_client(const struct sl_exchange *x)

@@ -3,6 +3,7 @@
  * h1_downstream_response: heads are written into the worker's stage, so that what follows in the
  * same turn leaves with them in one send.
  */
+#include "forwarded.h"
 #include "h1_downstream_internal.h"
 
 #include "proxy/io/socket.h"
@@ -13,12 +14,14 @@
 static void informational(struct sl_downstream *d, const struct sl_response_head *h)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of(d);
-    struct sl_h1_out o = {.framing = {.kind = SL_FRAMING_NONE}};
+    struct sl_header extra;
+    struct sl_h1_out o = {.extra = &extra, .framing = {.kind = SL_FRAMING_NONE}};
     size_t room;
 
     if (c->version_minor == 0) {
         return; /* RFC 9110 section 15.2: not to an HTTP/1.0 client */
     }
+    o.extra_n = sl_forwarded_via(d->exchange, h->version_minor, &extra);
     char *buf = sl_stage_room(c->w, &c->stream, SL_STAGE_BYTES, &room);
     ssize_t len = sl_h1_write_response(buf, room, h, &o);
     SL_ASSERT(len > 0, "an interim head of %u fields does not fit", h->headers.n);

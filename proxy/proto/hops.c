@@ -20,25 +20,36 @@ static size_t oldest(const struct sl_hops *h)
     return h->n > SL_HOPS_MAX_N ? h->n - SL_HOPS_MAX_N : 0;
 }
 
-void sl_hops_add(struct sl_hops *h, struct sl_slice value)
-{
-    while (value.len > 0) {
-        const char *comma = memchr(value.ptr, ',', value.len);
-        size_t len = comma != NULL ? (size_t)(comma - value.ptr) : value.len;
-        size_t used = comma != NULL ? len + 1 : len;
-
-        push(h, sl_field_trim((struct sl_slice){value.ptr, len}));
-        value = (struct sl_slice){value.ptr + used, value.len - used};
-    }
-}
-
-/* ---- Forwarded */
-
 static void skip(struct sl_slice *s, size_t n)
 {
     s->ptr += n;
     s->len -= n;
 }
+
+/* sl_field_next for lists in which quotes mean nothing. */
+static bool next_at_comma(struct sl_slice *rest, struct sl_slice *element)
+{
+    if (rest->len == 0) {
+        return false;
+    }
+    const char *comma = memchr(rest->ptr, ',', rest->len);
+    size_t len = comma != NULL ? (size_t)(comma - rest->ptr) : rest->len;
+
+    *element = sl_field_trim((struct sl_slice){rest->ptr, len});
+    skip(rest, comma != NULL ? len + 1 : len);
+    return true;
+}
+
+void sl_hops_add(struct sl_hops *h, struct sl_slice value)
+{
+    struct sl_slice element;
+
+    while (next_at_comma(&value, &element)) {
+        push(h, element);
+    }
+}
+
+/* ---- Forwarded */
 
 static bool skip_token(struct sl_slice *s)
 {
@@ -207,4 +218,33 @@ size_t sl_hops_join(const struct sl_hops *h, struct sl_slice own, char *buf)
         }
     }
     return own.len > 0 ? len + put(buf + len, own) : len;
+}
+
+/* ---- Via */
+
+/* The first word of *s, which then begins behind it. */
+static struct sl_slice take_word(struct sl_slice *s)
+{
+    struct sl_slice word = sl_field_trim(*s);
+    size_t len = 0;
+
+    while (len < word.len && word.ptr[len] != ' ' && word.ptr[len] != '\t') {
+        len++;
+    }
+    *s = (struct sl_slice){word.ptr + len, word.len - len};
+    word.len = len;
+    return word;
+}
+
+bool sl_via_names(struct sl_slice value, struct sl_slice name)
+{
+    struct sl_slice element;
+
+    while (next_at_comma(&value, &element)) {
+        (void)take_word(&element); /* the protocol */
+        if (sl_slice_ieq(take_word(&element), name)) {
+            return true;
+        }
+    }
+    return false;
 }

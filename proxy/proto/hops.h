@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hops: what the proxies before us say of the way that a request took: X-Forwarded-For, Forwarded.
+ * hops: what the proxies before us say of the way that a request took: X-Forwarded-For, Forwarded,
+ * Via.
  *
  * All of it may be a lie up to the first hop that is believed, and each hop has appended to what
  * the one before said. So such a list is read from its end, and nothing that stands further to the
@@ -9,7 +10,7 @@
  * Lifetime:  slices point into the values that were added
  * Thread:    any (pure)
  * Limits:    the last SL_HOPS_MAX_N elements of a list count, the others are forgotten
- * Source:    RFC 7239; RFC 9110 section 5.6.1
+ * Source:    RFC 7239; RFC 9110 sections 5.6.1 and 7.6.3
  */
 #ifndef SL_PROTO_HOPS_H
 #define SL_PROTO_HOPS_H
@@ -68,5 +69,9 @@ static inline size_t sl_forwarded_bytes(size_t host_len)
 /* for=...;proto=...;host=..., quoted where it must be. proto: at most 32 bytes. Returns the
  * length. */
 size_t sl_forwarded_format(const struct sl_forwarded_by_us *f, char *buf);
+
+/* Whether a Via value has an element that was received by name, in any case. Elements end at a
+ * comma even within a comment: what somebody wrote in front must not hide a loop. */
+bool sl_via_names(struct sl_slice value, struct sl_slice name);
 
 #endif

@@ -82,6 +82,7 @@ struct sl_slice sl_status_phrase(unsigned status)
         ROW(503, "Service Unavailable"),
         ROW(504, "Gateway Timeout"),
         ROW(505, "HTTP Version Not Supported"),
+        ROW(508, "Loop Detected"),
 #undef ROW
     };
 

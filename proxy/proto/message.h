@@ -108,7 +108,7 @@ void sl_request_head_rebase(struct sl_request_head *r, const char *old_base, siz
 void sl_response_head_rebase(struct sl_response_head *r, const char *old_base, size_t len,
                              const char *new_base);
 
-/* The phrase of RFC 9110 section 15 (and 429, 431); "" for a status that has none there. */
+/* The phrase of RFC 9110 section 15 (and 429, 431, 508); "" for a status that has none there. */
 struct sl_slice sl_status_phrase(unsigned status);
 
 #endif

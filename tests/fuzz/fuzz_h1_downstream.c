@@ -57,6 +57,7 @@ static struct outcome outcome;
 /* What the listener is told. */
 enum {
     TRUSTS = 1, /* everybody */
+    HAS_NAME = 2,
 };
 
 /* How far an upstream connection was understood. */
@@ -257,6 +258,7 @@ static void check_answers(const struct l7_ear *e)
 
 static const struct sl_network networks[] = {{.ip = {.bits_n = 32}}};
 static const struct sl_trusted_config everybody = {.networks = {networks, 1}};
+static const struct sl_via_config edge = {"edge", {{"1.0 edge", 8}, {"1.1 edge", 8}}};
 
 static void end_client(struct l7_fixture *f, unsigned how)
 {
@@ -317,6 +319,9 @@ static struct outcome live(const uint8_t *data, size_t len, size_t step, unsigne
     l7_begin(&f, on_upstream);
     if ((told & TRUSTS) != 0) {
         f.listener_conf.trusted = &everybody;
+    }
+    if ((told & HAS_NAME) != 0) {
+        f.listener_conf.via = &edge;
     }
     for (size_t at = 0; at < len; at += step) {
         l7_say(&f.client, data + at, len - at < step ? len - at : step);

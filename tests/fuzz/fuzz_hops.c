@@ -2,7 +2,8 @@
 /*
  * Lists of hops: each line of the input is a field value. A joined list is read as the same list
  * and says the same of the client; what comes in front of an address that is not trusted changes
- * nothing; a Forwarded that is well formed still is with our own element behind it.
+ * nothing; a Forwarded that is well formed still is with our own element behind it; and a Via
+ * cannot hide what is appended to it.
  */
 #include <sluiced/err.h>
 
@@ -113,9 +114,26 @@ static void try_forwarded(struct sl_slice text)
     free((void *)(uintptr_t)joined.ptr);
 }
 
+static void try_via(struct sl_slice text)
+{
+    static const struct sl_slice own = {", 1.1 edge", 10};
+    char *appended = malloc(text.len + own.len);
+
+    check(appended != NULL);
+    memcpy(appended, text.ptr, text.len);
+    memcpy(appended + text.len, own.ptr, own.len);
+    (void)sl_via_names(text, SL_SLICE("edge"));
+    check(sl_via_names((struct sl_slice){appended, text.len + own.len}, SL_SLICE("edge")));
+    free(appended);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sl_slice text = {(const char *)data, size};
+
+    if (size > 0) {
+        try_via(text);
+    }
 
     try_addresses(text);
     try_forwarded(text);

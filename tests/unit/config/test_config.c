@@ -107,6 +107,7 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_null(l->tls);
     assert_null(l->ambiguous);
     assert_null(l->trusted);
+    assert_null(l->via);
     assert_int_equal(l->timeouts.head_ms, 10000);
     assert_int_equal(l->timeouts.body_ms, 60000);
     assert_int_equal(l->timeouts.write_ms, 60000);
@@ -176,6 +177,7 @@ static void options_of_listeners_and_routes_reach_their_fields(void **state)
         "    bind: 0.0.0.0:8080\n"
         "    http:\n"
         "      timeouts: { head: 5s, idle: 60s }\n"
+        "      via: edge-1\n"
         "      routes:\n"
         "        - name: chat\n"
         "          match: { host: \"*.example.com\", path: /v1/ }\n"
@@ -194,6 +196,9 @@ static void options_of_listeners_and_routes_reach_their_fields(void **state)
     assert_int_equal(l->bind.port, 8080);
     assert_int_equal(l->timeouts.head_ms, 5000);
     assert_int_equal(l->timeouts.idle_ms, 60000);
+    assert_string_equal(l->via->pseudonym, "edge-1");
+    assert_true(sl_slice_eq(l->via->received[0], SL_SLICE("1.0 edge-1")));
+    assert_true(sl_slice_eq(l->via->received[1], SL_SLICE("1.1 edge-1")));
     assert_string_equal(l->pos.file, "f.yaml");
     assert_string_equal(l->pos.key, "listeners[0]");
     assert_int_equal(l->pos.line, 5);
@@ -672,6 +677,7 @@ static void lack_of_memory_at_any_point_is_reported_and_leaks_nothing(void **sta
                "    tls: { cert: tls/tls.crt, key: tls/tls.key, client_ca: tls/ca.crt,\n"
                "           client_san: [a, b] }\n"
                "    http: { ambiguous: { backslash: keep }, trusted_proxies: [unix, 10.0.0.0/8],\n"
+               "            via: edge,\n"
                "            routes: [{ name: r, split: { p: 1, q: 2 }, match: { path: /%61 } }] }\n"
                "pools:\n"
                "  p: { discover: { static: [\"10.0.0.7:80\", \"10.0.0.8:80\"] } }\n"

@@ -127,6 +127,11 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:102: listeners[0].http.trusted_proxies: expected a list of 1 to 256 networks, "
          "addresses or unix, found an empty list; write [10.0.0.0/8] or leave it out to trust "
          "nobody"},
+        {HTTP("routes: [{ name: a, pool: p }], via: edge proxy"),
+         "1:90: listeners[0].http.via: expected a token of at most 63 bytes, found \"edge proxy\"; "
+         "write one like edge-1"},
+        {HTTP("routes: [{ name: a, pool: p }], via: [a]"),
+         "1:90: listeners[0].http.via: expected a token, found a list of 1"},
         {HTTP("timeouts: {}"),
          "1:51: listeners[0].http.routes: missing; expected a list of 1 to 1024 maps"},
         {HTTP("routes: []"),

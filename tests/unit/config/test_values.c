@@ -164,6 +164,9 @@ static void each_kind_of_text_has_its_grammar(void **state)
         {sl_value_log_target,
          {"off", "stdout", "stderr", "/var/log/a"},
          {"", "/", "access.log", "Off", "./a"}},
+        {sl_value_token,
+         {"a", "edge-1", "A.b_c", LONG_63},
+         {"", "a b", "a:80", "a,b", "a/b", "\"a\"", "(a)", "a\xc3\xa4", LONG_63 "a"}},
         {sl_value_not_empty, {"a"}, {""}},
     };
     (void)state;

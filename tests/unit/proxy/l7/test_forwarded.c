@@ -89,7 +89,7 @@ static void came(const char *const *fields)
 static const char *told_after(const char *const *fields)
 {
     came(fields);
-    assert_int_equal(sl_forwarded_prepare(&f.x), SL_OK);
+    assert_int_equal(sl_forwarded_prepare(&f.x), SL_REASON_OK);
     sl_exchange_send_head(&f.x);
     return f.told;
 }
@@ -124,7 +124,7 @@ static void where_nobody_is_trusted_nobody_is(void **state)
                         "x-forwarded-proto: https\n");
     assert_null(f.x.forwarded);
     f.x.listener = NULL; /* no config names it any more */
-    assert_int_equal(sl_forwarded_prepare(&f.x), SL_OK);
+    assert_int_equal(sl_forwarded_prepare(&f.x), SL_REASON_OK);
 }
 
 static void of_a_trusted_peer_lists_are_extended_and_the_rest_kept(void **state)
@@ -252,6 +252,47 @@ static void a_list_that_is_too_long_loses_its_beginning(void **state)
     assert_string_equal(sl_exchange_client(&f.x), "10.1.3.168");
 }
 
+static const struct sl_via_config edge = {
+    .pseudonym = "edge",
+    .received = {{"1.0 edge", 8}, {"1.1 edge", 8}},
+};
+
+static void a_pseudonym_is_added_with_the_version_that_was_received(void **state)
+{
+    static const char *const fields[] = {"Via: 1.1 a", "Via: 1.0 b (c, d)", NULL};
+    struct sl_header via = {.id = SL_HEADER_OTHER};
+    (void)state;
+
+    f.conf.via = &edge;
+    f.down.address = "192.0.2.1";
+    assert_string_equal(told_after(fields),
+                        "x-request-id: id\nx-forwarded-for: 192.0.2.1\nx-forwarded-proto: http\n"
+                        "x-forwarded-host: a.test:80\nvia: 1.0 edge\n");
+    assert_string_equal(sl_exchange_client(&f.x), "192.0.2.1");
+    f.x.request.version_minor = 1;
+    f.down.address = "10.0.0.1";
+    assert_non_null(strstr(told_after(lies), "x-forwarded-for: 6.6.6.6, 10.0.0.1\n"));
+    assert_non_null(strstr(f.told, "\nvia: 1.1 edge\n"));
+    assert_int_equal(sl_forwarded_via(&f.x, 0, &via), 1);
+    assert_true(sl_slice_eq(via.value, SL_SLICE("1.0 edge")));
+    f.conf.via = NULL;
+    assert_int_equal(sl_forwarded_via(&f.x, 1, &via), 0);
+    f.x.listener = NULL;
+    assert_int_equal(sl_forwarded_via(&f.x, 1, &via), 0);
+}
+
+static void what_has_been_here_before_is_a_loop(void **state)
+{
+    static const char *const fields[] = {"Via: 1.1 a", "via: 1.1 b, 1.1 Edge", NULL};
+    (void)state;
+
+    came(fields);
+    assert_int_equal(sl_forwarded_prepare(&f.x), SL_REASON_OK); /* we have no name to know it by */
+    f.conf.via = &edge;
+    assert_int_equal(sl_forwarded_prepare(&f.x), SL_REASON_LOOP);
+    assert_int_equal(sl_reason_status(SL_REASON_LOOP), 508);
+}
+
 static size_t allocs_left_n;
 
 static bool refuse_one(size_t size_bytes)
@@ -262,9 +303,9 @@ static bool refuse_one(size_t size_bytes)
 
 static void lack_of_memory_changes_nothing(void **state)
 {
-    int rc = SL_ENOMEM;
+    enum sl_reason reason = SL_REASON_OVERLOAD;
 
-    for (size_t n = 0; rc == SL_ENOMEM; n++) {
+    for (size_t n = 0; reason == SL_REASON_OVERLOAD; n++) {
         assert_int_equal(end(state), 0);
         assert_int_equal(begin(state), 0);
         sl_arena_fini(&f.x.arena);
@@ -272,12 +313,12 @@ static void lack_of_memory_changes_nothing(void **state)
         came(lies);
         allocs_left_n = n;
         sl_alloc_hook = refuse_one;
-        rc = sl_forwarded_prepare(&f.x);
+        reason = sl_forwarded_prepare(&f.x);
         sl_alloc_hook = NULL;
-        assert_true((rc == SL_OK) == (f.x.forwarded != NULL));
+        assert_true((reason == SL_REASON_OK) == (f.x.forwarded != NULL));
         assert_true(n < 100);
     }
-    assert_int_equal(rc, SL_OK);
+    assert_int_equal(reason, SL_REASON_OK);
 }
 
 int main(void)
@@ -291,6 +332,8 @@ int main(void)
         TEST(what_is_not_one_valid_thing_is_replaced),
         TEST(a_peer_on_a_unix_socket_adds_no_address),
         TEST(a_list_that_is_too_long_loses_its_beginning),
+        TEST(a_pseudonym_is_added_with_the_version_that_was_received),
+        TEST(what_has_been_here_before_is_a_loop),
         TEST(lack_of_memory_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,41 @@ static void our_own_element_is_quoted_where_it_must_be(void **state)
     }
 }
 
+static void a_via_names_who_received_it(void **state)
+{
+    static const struct {
+        const char *value;
+        bool names;
+    } rows[] = {
+        {"", false},
+        {"1.1 edge", true},
+        {"1.0 EDGE", true},
+        {"HTTP/1.1 edge", true},
+        {"1.1\tedge \t", true},
+        {"1.1 a, 1.1 edge , 1.0 b", true},
+        {"1.1 edge (sluiced, 0.1)", true},
+        {"1.1 edge2", false},
+        {"1.1 my-edge", false},
+        {"1.1 edge:8080", false}, /* we add no port */
+        {"edge", false},
+        {"edge 1.1", false},
+        {"1.1 a (edge)", false},
+        {"1.1 a (by 1.1 edge)", false},
+        {"1.1", false},
+        {", ,", false},
+        /* what is open in front hides nothing */
+        {"1.1 a (, 1.1 edge", true},
+        {"1.1 \", 1.1 edge", true},
+        {"(, 1.1 edge", true},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        check(sl_via_names(sl_slice_of(rows[i].value), SL_SLICE("edge")) == rows[i].names,
+              "%s: not %d", rows[i].value, rows[i].names);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_list_is_joined_in_order),
         cmocka_unit_test(forwarded_is_taken_when_it_is_all_well_formed),
         cmocka_unit_test(our_own_element_is_quoted_where_it_must_be),
+        cmocka_unit_test(a_via_names_who_received_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
