@@ -16,7 +16,9 @@
 /* X(enum suffix, name, status of the local reply (0: none is possible or due), text for people) */
 #define SL_REASONS(X)                                                                            \
     X(OK, "ok", 0, "the upstream's answer was delivered")                                        \
+    X(ANSWERED_HERE, "answered_here", 200, "OPTIONS with Max-Forwards 0 ends here")              \
     X(BAD_REQUEST, "bad_request", 400, "the request is malformed or ambiguous")                  \
+    X(METHOD_NOT_ALLOWED, "method_not_allowed", 405, "TRACE is not answered here")               \
     X(HEAD_TIMEOUT, "head_timeout", 408, "the request head did not arrive in time")              \
     X(BODY_TIMEOUT, "body_timeout", 408, "the request body stopped arriving")                    \
     X(BODY_TOO_LARGE, "body_too_large", 413, "the request body is larger than the route allows") \

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define REPLY_MAX_BYTES 512
+#define REPLY_FIELDS_N 2
 
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
                           const char *base, size_t len)
@@ -106,42 +107,71 @@ void sl_exchange_send_head(struct sl_exchange *x)
     x->up->ops->head(x->up, x, usual, 1 + sl_forwarded_usual(x, usual + 1), drop);
 }
 
-void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)
+/* The fields of a reply beside its framing; items has room for REPLY_FIELDS_N. Returns how many. */
+static uint32_t reply_fields(enum sl_reason reason, struct sl_header *items)
 {
-    char body[REPLY_MAX_BYTES];
-    char retry[] = "1";
-    struct sl_header items[2] = {
-        {.name = SL_SLICE("content-type"), .value = SL_SLICE("application/json")},
-        {.name = SL_SLICE("retry-after"), .value = {retry, 1}},
-    };
-    struct sl_header extra = {
-        .name = SL_SLICE("x-request-id"),
-        .value = {x->request_id, x->request_id_len},
-    };
     uint16_t status = sl_reason_status(reason);
+    uint32_t n = 0;
+
+    if (reason != SL_REASON_ANSWERED_HERE) {
+        items[n++] = (struct sl_header){.name = SL_SLICE("content-type"),
+                                        .value = SL_SLICE("application/json")};
+    }
+    if (status == 503) {
+        items[n++] = (struct sl_header){.name = SL_SLICE("retry-after"), .value = SL_SLICE("1")};
+    }
+    if (status == 405 || reason == SL_REASON_ANSWERED_HERE) { /* RFC 9110 9.3.7 and 15.5.6 */
+        items[n++] = (struct sl_header){
+            .name = SL_SLICE("allow"),
+            .value = SL_SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+        };
+    }
+    return n;
+}
+
+/* Returns the length; buf has REPLY_MAX_BYTES. */
+static size_t reply_body(enum sl_reason reason, char *buf)
+{
+    uint16_t status = sl_reason_status(reason);
+
+    if (reason == SL_REASON_ANSWERED_HERE) {
+        return 0;
+    }
     int len =
-        snprintf(body, sizeof(body),
+        snprintf(buf, REPLY_MAX_BYTES,
                  "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"code\":%u,"
                  "\"reason\":\"%s\"}}\n",
                  sl_reason_text(reason), status < 500 ? "invalid_request_error" : "proxy_error",
                  status, sl_reason_name(reason));
+    return (size_t)len; /* the texts are short */
+}
+
+void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)
+{
+    char body[REPLY_MAX_BYTES];
+    struct sl_header items[REPLY_FIELDS_N];
+    struct sl_header extra = {
+        .name = SL_SLICE("x-request-id"),
+        .value = {x->request_id, x->request_id_len},
+    };
+    size_t len = reply_body(reason, body);
     struct sl_response_head head = {
-        .headers = {.items = items, .n = status == 503 ? 2 : 1, .capacity_n = 2},
-        .status = status,
+        .headers = {.items = items, .n = reply_fields(reason, items), .capacity_n = REPLY_FIELDS_N},
+        .status = sl_reason_status(reason),
         .version_minor = 1,
-        .framing = {.kind = SL_FRAMING_LENGTH, .length_bytes = (uint64_t)len},
+        .framing = {.kind = SL_FRAMING_LENGTH, .length_bytes = len},
         .keep_alive = true,
     };
     head.declared = head.framing;
     if (x->request.method == SL_METHOD_HEAD) {
         head.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
     }
-    x->status = status;
+    x->status = head.status;
     x->response_started = true;
     x->down->ops->head(x->down, x, &head, &extra, 1);
     if (head.framing.kind != SL_FRAMING_NONE) {
-        x->bytes_out += (uint64_t)len;
-        x->down->ops->data(x->down, (struct sl_slice){body, (size_t)len});
+        x->bytes_out += len;
+        x->down->ops->data(x->down, (struct sl_slice){body, len});
     }
     x->down->ops->end(x->down, NULL);
 }

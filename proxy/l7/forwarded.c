@@ -3,6 +3,8 @@
 
 #include <sluiced/err.h>
 
+#include "max_forwards.h"
+
 #include "proxy/base/num.h"
 #include "proxy/proto/hops.h"
 #include "proxy/proto/uri.h"
@@ -197,7 +199,7 @@ static int fill(struct sl_exchange *x, struct sl_forwarded *f, const struct sl_i
     return SL_OK;
 }
 
-enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
+static enum sl_reason prepare(struct sl_exchange *x)
 {
     const struct sl_listener_config *conf = x->listener != NULL ? x->listener->conf : NULL;
     struct sl_ip parsed;
@@ -218,4 +220,13 @@ enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
     x->forwarded = f;
     return conf->via != NULL && is_loop(x, sl_slice_of(conf->via->pseudonym)) ? SL_REASON_LOOP
                                                                               : SL_REASON_OK;
+}
+
+enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
+{
+    enum sl_reason reason = prepare(x);
+
+    return reason == SL_REASON_OK && sl_max_forwards_counts(x->request.method)
+               ? sl_max_forwards_take(x)
+               : reason;
 }

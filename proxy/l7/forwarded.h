@@ -35,8 +35,9 @@ struct sl_forwarded {
     char client[SL_IP_TEXT_BYTES];
 };
 
-/* Sets x->forwarded where the peer is trusted or the listener has a pseudonym; after the request id
- * is known. SL_REASON_OK, or why x has to end: SL_REASON_LOOP, SL_REASON_OVERLOAD. */
+/* Sets x->forwarded where the peer is trusted or the listener has a pseudonym, and counts
+ * Max-Forwards down; after the request id is known. SL_REASON_OK, or why x has to end:
+ * SL_REASON_LOOP, SL_REASON_OVERLOAD or a reason of max_forwards.h. */
 enum sl_reason sl_forwarded_prepare(struct sl_exchange *x) SL_MUST_CHECK;
 
 /* Writes what is said of a peer that is not trusted, at most SL_FORWARDED_USUAL_N fields; returns

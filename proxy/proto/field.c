@@ -91,9 +91,9 @@ bool sl_field_is_media_type(struct sl_slice value, struct sl_slice type)
     return sl_slice_ieq(sl_field_trim((struct sl_slice){value.ptr, len}), type);
 }
 
-int sl_field_parse_delay(struct sl_slice value, uint32_t max_s, uint32_t *out_s)
+int sl_field_parse_count(struct sl_slice value, uint32_t max, uint32_t *out)
 {
-    uint64_t s = 0;
+    uint64_t n = 0;
 
     if (value.len == 0) {
         return SL_EPROTO;
@@ -102,11 +102,16 @@ int sl_field_parse_delay(struct sl_slice value, uint32_t max_s, uint32_t *out_s)
         if (value.ptr[i] < '0' || value.ptr[i] > '9') {
             return SL_EPROTO;
         }
-        s = s * 10 + (uint64_t)(value.ptr[i] - '0');
-        s = s < max_s ? s : max_s; /* here, so that it cannot wrap */
+        n = n * 10 + (uint64_t)(value.ptr[i] - '0');
+        n = n < max ? n : max; /* here, so that it cannot wrap */
     }
-    *out_s = (uint32_t)s;
+    *out = (uint32_t)n;
     return SL_OK;
+}
+
+int sl_field_parse_delay(struct sl_slice value, uint32_t max_s, uint32_t *out_s)
+{
+    return sl_field_parse_count(value, max_s, out_s);
 }
 
 int sl_field_parse_keep_alive(struct sl_slice value, uint32_t *out_s)

@@ -3,7 +3,7 @@
  * field: the small languages inside field values.
  *
  * Thread:    any (pure)
- * Source:    RFC 9110 sections 5.6, 8.3.1 and 10.2.3; RFC 2068 section 19.7.1.1
+ * Source:    RFC 9110 sections 5.6, 7.6.2, 8.3.1 and 10.2.3; RFC 2068 section 19.7.1.1
  */
 #ifndef SL_PROTO_FIELD_H
 #define SL_PROTO_FIELD_H
@@ -37,6 +37,9 @@ bool sl_field_has_token(struct sl_slice list, struct sl_slice token);
 
 /* Whether a Content-Type value is of that type ("text/event-stream"), whatever its parameters. */
 bool sl_field_is_media_type(struct sl_slice value, struct sl_slice type);
+
+/* 1*DIGIT; what exceeds max becomes max. SL_EPROTO for anything that is not digits. */
+int sl_field_parse_count(struct sl_slice value, uint32_t max, uint32_t *out) SL_MUST_CHECK;
 
 /* The delay-seconds form of Retry-After; what exceeds max_s becomes max_s. SL_EPROTO for an
  * HTTP-date, or anything else that is not digits. */

@@ -139,6 +139,21 @@ static void a_keep_alive_field_tells_its_timeout(void **state)
     }
 }
 
+static void a_count_is_capped_where_it_would_wrap(void **state)
+{
+    uint32_t n = 42;
+    (void)state;
+
+    assert_int_equal(sl_field_parse_count(SL_SLICE("4294967295"), UINT32_MAX, &n), SL_OK);
+    assert_true(n == UINT32_MAX);
+    assert_int_equal(sl_field_parse_count(SL_SLICE("18446744073709551616"), UINT32_MAX, &n), SL_OK);
+    assert_true(n == UINT32_MAX);
+    assert_int_equal(sl_field_parse_count(SL_SLICE("007"), UINT32_MAX, &n), SL_OK);
+    assert_int_equal(n, 7);
+    assert_int_equal(sl_field_parse_count(SL_SLICE("+7"), UINT32_MAX, &n), SL_EPROTO);
+    assert_int_equal(n, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +163,7 @@ int main(void)
         cmocka_unit_test(a_media_type_matches_whatever_its_parameters),
         cmocka_unit_test(a_delay_is_digits_capped),
         cmocka_unit_test(a_keep_alive_field_tells_its_timeout),
+        cmocka_unit_test(a_count_is_capped_where_it_would_wrap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
