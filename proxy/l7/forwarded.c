@@ -3,26 +3,9 @@
 
 #include <sluiced/err.h>
 
-#include "max_forwards.h"
-
 #include "proxy/base/num.h"
 #include "proxy/proto/hops.h"
 #include "proxy/proto/uri.h"
-
-static struct sl_slice proto_of(const struct sl_exchange *x)
-{
-    return x->down->over_tls ? SL_SLICE("https") : SL_SLICE("http");
-}
-
-size_t sl_forwarded_usual(const struct sl_exchange *x, struct sl_header *out)
-{
-    out[0] = (struct sl_header){.name = SL_SLICE("x-forwarded-for"),
-                                .value = sl_slice_of(x->down->address)};
-    out[1] = (struct sl_header){.name = SL_SLICE("x-forwarded-proto"), .value = proto_of(x)};
-    out[2] =
-        (struct sl_header){.name = SL_SLICE("x-forwarded-host"), .value = x->request.authority};
-    return x->request.authority.len > 0 ? 3 : 2;
-}
 
 static void put(struct sl_forwarded *f, struct sl_slice name, struct sl_slice value)
 {
@@ -82,7 +65,7 @@ static void keep_valid(const struct sl_exchange *x, struct sl_forwarded *f)
     if (sl_authority_parse(host, &authority) != SL_OK) {
         host = x->request.authority;
     }
-    put(f, SL_SLICE("x-forwarded-proto"), is_scheme(proto) ? proto : proto_of(x));
+    put(f, SL_SLICE("x-forwarded-proto"), is_scheme(proto) ? proto : sl_forwarded_proto(x));
     if (host.len > 0) {
         put(f, SL_SLICE("x-forwarded-host"), host);
     }
@@ -136,7 +119,7 @@ static int extend_for(struct sl_exchange *x, struct sl_forwarded *f, const struc
 static int extend_forwarded(struct sl_exchange *x, struct sl_forwarded *f, const struct sl_ip *ip)
 {
     const struct sl_headers *h = &x->request.headers;
-    struct sl_forwarded_by_us us = {ip, proto_of(x), x->request.authority};
+    struct sl_forwarded_by_us us = {ip, sl_forwarded_proto(x), x->request.authority};
     struct sl_hops hops = {.n = 0};
     bool came = false;
 
@@ -199,17 +182,13 @@ static int fill(struct sl_exchange *x, struct sl_forwarded *f, const struct sl_i
     return SL_OK;
 }
 
-static enum sl_reason prepare(struct sl_exchange *x)
+static enum sl_reason prepare(struct sl_exchange *x, const struct sl_listener_config *conf)
 {
-    const struct sl_listener_config *conf = x->listener != NULL ? x->listener->conf : NULL;
     struct sl_ip parsed;
-
-    if (conf == NULL || (conf->trusted == NULL && conf->via == NULL)) {
-        return SL_REASON_OK;
-    }
     const struct sl_ip *ip =
         sl_ip_parse(sl_slice_of(x->down->address), &parsed) == SL_OK ? &parsed : NULL;
     bool trusted = is_trusted(conf->trusted, ip);
+
     if (!trusted && conf->via == NULL) {
         return SL_REASON_OK;
     }
@@ -222,10 +201,14 @@ static enum sl_reason prepare(struct sl_exchange *x)
                                                                               : SL_REASON_OK;
 }
 
-enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
+enum sl_reason sl_forwarded_work_out(struct sl_exchange *x)
 {
-    enum sl_reason reason = prepare(x);
+    const struct sl_listener_config *conf = x->listener != NULL ? x->listener->conf : NULL;
+    enum sl_reason reason = SL_REASON_OK;
 
+    if (conf != NULL && (conf->trusted != NULL || conf->via != NULL)) {
+        reason = prepare(x, conf);
+    }
     return reason == SL_REASON_OK && sl_max_forwards_counts(x->request.method)
                ? sl_max_forwards_take(x)
                : reason;

@@ -19,6 +19,7 @@
 #include <sluiced/reason.h>
 
 #include "exchange.h"
+#include "max_forwards.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,14 +36,38 @@ struct sl_forwarded {
     char client[SL_IP_TEXT_BYTES];
 };
 
+/* What sl_forwarded_prepare does where there is something to do. */
+enum sl_reason sl_forwarded_work_out(struct sl_exchange *x) SL_MUST_CHECK;
+
 /* Sets x->forwarded where the peer is trusted or the listener has a pseudonym, and counts
  * Max-Forwards down; after the request id is known. SL_REASON_OK, or why x has to end:
  * SL_REASON_LOOP, SL_REASON_OVERLOAD or a reason of max_forwards.h. */
-enum sl_reason sl_forwarded_prepare(struct sl_exchange *x) SL_MUST_CHECK;
+static inline enum sl_reason sl_forwarded_prepare(struct sl_exchange *x)
+{
+    const struct sl_listener_config *conf = x->listener != NULL ? x->listener->conf : NULL;
+    bool usual = conf == NULL || (conf->trusted == NULL && conf->via == NULL);
+
+    return usual && !sl_max_forwards_counts(x->request.method) ? SL_REASON_OK
+                                                               : sl_forwarded_work_out(x);
+}
+
+static inline struct sl_slice sl_forwarded_proto(const struct sl_exchange *x)
+{
+    return x->down->over_tls ? SL_SLICE("https") : SL_SLICE("http");
+}
 
 /* Writes what is said of a peer that is not trusted, at most SL_FORWARDED_USUAL_N fields; returns
  * how many. They last as long as x. */
-size_t sl_forwarded_usual(const struct sl_exchange *x, struct sl_header *out);
+static inline size_t sl_forwarded_usual(const struct sl_exchange *x, struct sl_header *out)
+{
+    out[0] = (struct sl_header){.name = SL_SLICE("x-forwarded-for"),
+                                .value = sl_slice_of(x->down->address)};
+    out[1] =
+        (struct sl_header){.name = SL_SLICE("x-forwarded-proto"), .value = sl_forwarded_proto(x)};
+    out[2] =
+        (struct sl_header){.name = SL_SLICE("x-forwarded-host"), .value = x->request.authority};
+    return x->request.authority.len > 0 ? 3 : 2;
+}
 
 /* Writes Via for what came in HTTP/1.version_minor and is passed on in x; returns how many fields
  * that is: 0 when the listener has no pseudonym. *out lasts as long as x. */
