@@ -58,7 +58,22 @@ static struct outcome outcome;
 enum {
     TRUSTS = 1, /* everybody */
     HAS_NAME = 2,
+    IS_LAX = 4, /* what is ambiguous passes */
 };
+
+/* Nobody's CGI here. */
+static const struct sl_h1_policy strict = {.underscores = SL_H1_UNDERSCORES_KEEP};
+static const struct sl_h1_policy lax = {
+    .uri = {.keep_slashes = true,
+            .allow_escaped_backslash = true,
+            .allow_escaped_nul = true,
+            .allow_escaped_dots = true,
+            .allow_dot_params = true,
+            .allow_backslash = true,
+            .allow_8bit = true},
+    .underscores = SL_H1_UNDERSCORES_KEEP,
+};
+static const struct sl_h1_policy *reading; /* of the upstream, which is as strict as we are */
 
 /* How far an upstream connection was understood. */
 struct reader {
@@ -141,16 +156,15 @@ static size_t read_head(struct reader *r, struct l7_ear *e)
 {
     static struct sl_header items[SL_H1_FIELDS_MAX_N];
     static char path_buf[SL_H1_LINE_MAX_BYTES];
-    struct sl_h1_policy policy = {.underscores = SL_H1_UNDERSCORES_KEEP};
     struct sl_request_head head;
 
     sl_request_head_init(&head, items, SL_H1_FIELDS_MAX_N, path_buf, sizeof(path_buf));
-    ssize_t n = sl_h1_parse_request(&r->scan, e->text + r->at, e->len - r->at, &policy, &head);
+    ssize_t n = sl_h1_parse_request(&r->scan, e->text + r->at, e->len - r->at, reading, &head);
     if (n == SL_AGAIN) {
         return 0;
     }
     if (n == SL_EPROTO) {
-        /* We add four fields to a head that may be at its limits. HTTP/1.0 may come without Host,
+        /* We add fields to a head that may be at its limits. HTTP/1.0 may come without Host,
          * which goes out empty (RFC 9112 3.2). */
         l7_check(r->scan.fault == SL_H1_FAULT_TOO_MANY_FIELDS ||
                  r->scan.fault == SL_H1_FAULT_HEAD_TOO_LARGE ||
@@ -324,6 +338,10 @@ static struct outcome live(const uint8_t *data, size_t len, size_t step, unsigne
     if ((told & HAS_NAME) != 0) {
         f.listener_conf.via = &edge;
     }
+    if ((told & IS_LAX) != 0) {
+        f.listener->cells[0].policy = lax;
+    }
+    reading = (told & IS_LAX) != 0 ? &lax : &strict;
     for (size_t at = 0; at < len; at += step) {
         l7_say(&f.client, data + at, len - at < step ? len - at : step);
         l7_until_quiet(&f);
