@@ -359,7 +359,8 @@ static struct outcome live(const uint8_t *data, size_t len, size_t step, unsigne
     outcome.client_hash = hash_on(0, f.client.text, outcome.client_bytes);
     outcome.client_ended = f.client.ended;
     outcome.refused = outcome.client_bytes < f.client.len;
-    if (sl_series_sum(f.of_pool, SL_POOL_RETRIES) > 0) {
+    /* A 100 may come before a body is refused, or the refusal before the 100. */
+    if (sl_series_sum(f.of_pool, SL_POOL_RETRIES) > 0 || (manner == CONTINUED && outcome.refused)) {
         outcome.delayed = true;
     }
     struct outcome o = outcome;
