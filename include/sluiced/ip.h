@@ -38,6 +38,9 @@ struct sl_networks {
 /* "192.0.2.1" or "2001:db8::1": no brackets, no port, no zone. */
 int sl_ip_parse(struct sl_slice text, struct sl_ip *out) SL_MUST_CHECK;
 
+/* From the 4 or 16 bytes of a socket's address, in network order. */
+void sl_ip_from_bytes(const void *bytes, bool is_ipv6, struct sl_ip *out);
+
 /* In the spelling of RFC 5952, terminated; buf has SL_IP_TEXT_BYTES. Returns it. */
 const char *sl_ip_format(const struct sl_ip *ip, char *buf);
 

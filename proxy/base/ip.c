@@ -15,6 +15,15 @@ enum {
 
 static const uint8_t mapped[MAPPED_BITS / 8] = {[10] = 0xff, [11] = 0xff};
 
+static void unmap(struct sl_ip *ip)
+{
+    if (ip->bits_n == IPV6_BITS && memcmp(ip->bytes, mapped, sizeof(mapped)) == 0) {
+        memcpy(ip->bytes, ip->bytes + sizeof(mapped), IPV4_BITS / 8);
+        memset(ip->bytes + IPV4_BITS / 8, 0, sizeof(ip->bytes) - IPV4_BITS / 8);
+        ip->bits_n = IPV4_BITS;
+    }
+}
+
 int sl_ip_parse(struct sl_slice text, struct sl_ip *out)
 {
     char copy[SL_IP_TEXT_BYTES];
@@ -29,20 +38,37 @@ int sl_ip_parse(struct sl_slice text, struct sl_ip *out)
         ip.bits_n = IPV4_BITS;
     } else if (inet_pton(AF_INET6, copy, ip.bytes) != 1) {
         return SL_EPROTO;
-    } else if (memcmp(ip.bytes, mapped, sizeof(mapped)) == 0) {
-        memcpy(ip.bytes, ip.bytes + sizeof(mapped), IPV4_BITS / 8);
-        memset(ip.bytes + IPV4_BITS / 8, 0, sizeof(ip.bytes) - IPV4_BITS / 8);
-        ip.bits_n = IPV4_BITS;
     }
+    unmap(&ip);
     *out = ip;
     return SL_OK;
 }
 
+/* inet_ntop goes through printf, and each connection that is accepted has an address. */
+static void format_ipv4(const uint8_t *bytes, char *buf)
+{
+    for (size_t i = 0; i < IPV4_BITS / 8; i++) {
+        buf += sl_num_format_u64(bytes[i], buf);
+        *buf++ = '.';
+    }
+    buf[-1] = '\0';
+}
+
 const char *sl_ip_format(const struct sl_ip *ip, char *buf)
 {
-    /* Cannot fail: the family is one of the two, and buf has room for either. */
-    (void)inet_ntop(ip->bits_n == IPV4_BITS ? AF_INET : AF_INET6, ip->bytes, buf, SL_IP_TEXT_BYTES);
+    if (ip->bits_n == IPV4_BITS) {
+        format_ipv4(ip->bytes, buf);
+    } else {
+        (void)inet_ntop(AF_INET6, ip->bytes, buf, SL_IP_TEXT_BYTES); /* cannot fail: it has room */
+    }
     return buf;
+}
+
+void sl_ip_from_bytes(const void *bytes, bool is_ipv6, struct sl_ip *out)
+{
+    *out = (struct sl_ip){.bits_n = is_ipv6 ? IPV6_BITS : IPV4_BITS};
+    memcpy(out->bytes, bytes, out->bits_n / 8);
+    unmap(out);
 }
 
 static bool has_bits_behind(const struct sl_ip *ip, unsigned prefix_bits)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "socket.h"
 
+#include <sluiced/ip.h>
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -51,22 +52,21 @@ static socklen_t to_sockaddr(const struct sl_address *a, union any_address *out)
 
 static void from_sockaddr(const union any_address *from, struct sl_address *a)
 {
+    struct sl_ip ip;
+
     *a = (struct sl_address){0};
     if (from->sa.sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &from->in.sin_addr, a->host, sizeof(a->host)); /* has room */
+        sl_ip_from_bytes(&from->in.sin_addr, false, &ip);
         a->port = ntohs(from->in.sin_port);
     } else if (from->sa.sa_family == AF_INET6) {
-        const struct in6_addr *in6 = &from->in6.sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(in6)) {
-            (void)inet_ntop(AF_INET, &in6->s6_addr[12], a->host, sizeof(a->host));
-        } else {
-            (void)inet_ntop(AF_INET6, in6, a->host, sizeof(a->host));
-        }
+        sl_ip_from_bytes(&from->in6.sin6_addr, true, &ip);
         a->port = ntohs(from->in6.sin6_port);
     } else {
         a->is_unix = true;
-        (void)snprintf(a->host, sizeof(a->host), "unix");
+        memcpy(a->host, "unix", sizeof("unix"));
+        return;
     }
+    (void)sl_ip_format(&ip, a->host);
 }
 
 static bool set_option(int fd, int level, int name, int value)

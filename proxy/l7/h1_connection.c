@@ -140,7 +140,7 @@ static ssize_t feed_chunked(struct sl_h1_body *b, const char *buf, size_t len, b
 {
     size_t used = 0;
 
-    b->chunk.forwards = framed;
+    b->chunk.forwards = framed && !b->wants_tail; /* which goes over all pieces */
     while (used < len && !sl_h1_chunk_done(&b->chunk)) {
         struct sl_h1_chunk_run run;
         ssize_t n = sl_h1_chunk_next(&b->chunk, buf + used, len - used, &run);

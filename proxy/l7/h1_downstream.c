@@ -9,7 +9,6 @@
 #include "proxy/io/socket.h"
 #include "proxy/io/tls.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* How long a client may go on sending what nobody reads: between two reads, and in all. There is no
@@ -227,7 +226,7 @@ void sl_h1_downstream_open(struct sl_l7 *w, struct sl_listener *listener, int fd
         .peer_name = "",
         .over_tls = tls != NULL,
     };
-    (void)snprintf(c->address, sizeof(c->address), "%.45s", from->host); /* numeric: it fits */
+    memcpy(c->address, from->host, sizeof(c->address) - 1); /* numeric, or "unix": it fits */
     sl_deadline_init(&c->deadline, on_deadline);
     sl_hangup_init(&c->hangup, on_hangup);
     sl_task_init(&c->resume, sl_h1_downstream_on_resume);

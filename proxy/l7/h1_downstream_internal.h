@@ -57,10 +57,10 @@ struct sl_h1_downstream {
     enum sl_h1_out_framing out;
     uint8_t version_minor;
     bool keep_alive;
-    bool unread;     /* while flushing: the client may be sending still */
-    bool feeding;    /* a body's bytes are being passed on: they may end the exchange */
-    bool half_close; /* our side of a tunnel ends with what is unsent */
-    char address[46];
+    bool unread;      /* while flushing: the client may be sending still */
+    bool feeding;     /* a body's bytes are being passed on: they may end the exchange */
+    bool half_close;  /* our side of a tunnel ends with what is unsent */
+    char address[40]; /* the longest of IPv6; what is mapped from IPv4 is written as that */
 };
 
 static inline struct sl_h1_downstream *sl_h1_downstream_of(struct sl_downstream *d)

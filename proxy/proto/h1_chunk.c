@@ -36,6 +36,8 @@ enum state {
     FAILED,
 };
 
+_Static_assert(SL_H1_CHUNK_LINE_BYTES >= SL_H1_CHUNK_HEAD_BYTES, "a size line fits");
+
 enum {
     DIGITS_MAX_N = 16,
     SHORT_DIGITS_N = 7 /* so that nothing here can overflow */

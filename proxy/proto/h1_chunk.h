@@ -32,7 +32,7 @@
 #define SL_H1_CHUNK_EXT_MAX_BYTES 8192U
 #define SL_H1_TRAILERS_MAX_BYTES 8192U
 #define SL_H1_TRAILERS_MAX_N 64U
-#define SL_H1_CHUNK_LINE_BYTES 24 /* room for a size line */
+#define SL_H1_CHUNK_LINE_BYTES 20 /* room for a size line: SL_H1_CHUNK_HEAD_BYTES */
 #define SL_H1_CHUNK_DATA_N 16
 
 struct sl_h1_trailers;
