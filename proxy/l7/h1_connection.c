@@ -71,7 +71,7 @@ void sl_h1_pending_clear(struct sl_h1_pending *p)
 
 void sl_h1_body_init(struct sl_h1_body *b, const struct sl_framing *framing)
 {
-    *b = (struct sl_h1_body){.kind = framing->kind, .left_bytes = framing->length_bytes};
+    *b = (struct sl_h1_body){.kind = (uint8_t)framing->kind, .left_bytes = framing->length_bytes};
 }
 
 void sl_h1_body_fini(struct sl_h1_body *b)
@@ -84,7 +84,7 @@ void sl_h1_body_fini(struct sl_h1_body *b)
 
 bool sl_h1_body_ended(const struct sl_h1_body *b)
 {
-    switch (b->kind) {
+    switch ((enum sl_framing_kind)b->kind) {
     case SL_FRAMING_LENGTH:
         return b->left_bytes == 0;
     case SL_FRAMING_CHUNKED:

@@ -53,11 +53,11 @@ static inline uint32_t sl_h1_next_read_bytes(uint32_t read_bytes, size_t came_by
 }
 
 struct sl_h1_body {
-    enum sl_framing_kind kind;
+    uint8_t kind;        /* enum sl_framing_kind */
+    bool wants_tail;     /* set by the owner after init */
     uint32_t tail;       /* the last four bytes of data, if they are wanted; 0 before the first */
     uint64_t left_bytes; /* of SL_FRAMING_LENGTH */
     struct sl_h1_chunk chunk;
-    bool wants_tail; /* set by the owner after init */
 };
 
 void sl_h1_body_init(struct sl_h1_body *b, const struct sl_framing *framing);

@@ -15,7 +15,7 @@
  * limit in bytes, as dropping them costs little, and one that reads no answer before it has sent
  * all would never get to it. */
 #define LINGER_QUIET_MS 2000ULL
-#define LINGER_MS 30000ULL
+#define LINGER_S 30
 
 void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset)
 {
@@ -54,7 +54,8 @@ void sl_h1_downstream_client_left(struct sl_h1_downstream *c)
 void sl_h1_downstream_linger_on(struct sl_h1_downstream *c)
 {
     uint64_t now = sl_loop_now_ms(c->w->loop);
-    uint64_t left_ms = c->linger_due_ms > now ? c->linger_due_ms - now : 0;
+    uint64_t due = c->linger_due_s * 1000ULL;
+    uint64_t left_ms = due > now ? due - now : 0;
 
     sl_h1_downstream_set_deadline(c, left_ms < LINGER_QUIET_MS ? left_ms : LINGER_QUIET_MS);
 }
@@ -67,7 +68,7 @@ static void linger(struct sl_h1_downstream *c)
     sl_stream_half_close(&c->stream);
     sl_hangup_unwatch(c->w->loop, &c->hangup);
     sl_stream_read_on(&c->stream);
-    c->linger_due_ms = sl_loop_now_ms(c->w->loop) + LINGER_MS;
+    c->linger_due_s = (uint32_t)(sl_loop_now_ms(c->w->loop) / 1000) + LINGER_S;
     sl_h1_downstream_linger_on(c);
 }
 
@@ -174,7 +175,7 @@ static void on_deadline(struct sl_deadline *d)
     struct sl_h1_downstream *c = sl_container_of(d, struct sl_h1_downstream, deadline);
     struct sl_request_head nothing;
 
-    switch (c->state) {
+    switch ((enum sl_h1_downstream_state)c->state) {
     case SL_H1_DOWN_HEAD:
         sl_request_head_init(&nothing, NULL, 0, NULL, 0);
         sl_h1_downstream_refuse(c, &nothing, SL_REASON_HEAD_TIMEOUT);

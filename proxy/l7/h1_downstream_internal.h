@@ -50,11 +50,11 @@ struct sl_h1_downstream {
     struct sl_h1_pending pending;
     struct sl_h1_scan scan;
     struct sl_h1_body body;
-    uint64_t linger_due_ms;
+    uint32_t linger_due_s; /* of the loop's clock */
     uint32_t discarded_bytes;
     uint32_t read_bytes;
-    enum sl_h1_downstream_state state;
-    enum sl_h1_out_framing out;
+    uint8_t state; /* enum sl_h1_downstream_state */
+    uint8_t out;   /* enum sl_h1_out_framing */
     uint8_t version_minor;
     bool keep_alive;
     bool unread;      /* while flushing: the client may be sending still */
