@@ -4,6 +4,7 @@
  */
 #include <sluiced/time.h>
 
+#include "discovery.h"
 #include "found.h"
 #include "sources.h"
 
@@ -15,16 +16,14 @@ struct static_source {
     const struct sl_loop *loop;
 };
 
-/* NOLINTNEXTLINE(readability-function-size): the contract has seven parameters */
 static int start(const struct sl_pool_config *pool, const struct sl_config *config,
-                 struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_sink *sink,
-                 struct sl_source **out, struct sl_error *err)
+                 struct sl_discovery *d, struct sl_sink *sink, struct sl_source **out,
+                 struct sl_error *err)
 {
     const struct sl_discover_config *c = &pool->discover;
     struct static_source *s = sl_alloc(sizeof(*s));
     struct sl_found *items = sl_alloc_array(c->addresses_n, sizeof(items[0]));
     (void)config;
-    (void)fetcher;
 
     if (s == NULL || (items == NULL && c->addresses_n > 0)) {
         sl_free(s);
@@ -32,7 +31,7 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
         return sl_error_set(err, SL_ENOMEM, NULL, "no memory for %zu addresses", c->addresses_n);
     }
     s->base.ops = &sl_static_source_ops;
-    s->loop = loop;
+    s->loop = d->loop;
     for (size_t i = 0; i < c->addresses_n; i++) {
         items[i].address = c->addresses[i];
         items[i].weight = c->weights != NULL ? c->weights[i] : 1;

@@ -15,6 +15,7 @@
 #include "list_watch.h"
 #include "merge.h"
 
+#include "discovery/discovery.h"
 #include "discovery/found.h"
 #include "discovery/sources.h"
 #include "proxy/base/alloc.h"
@@ -270,10 +271,9 @@ static int choose_paths(struct kubernetes *k, struct sl_error *err)
     return SL_OK;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): the contract has seven parameters */
 static int start(const struct sl_pool_config *pool, const struct sl_config *config,
-                 struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_sink *sink,
-                 struct sl_source **out, struct sl_error *err)
+                 struct sl_discovery *d, struct sl_sink *sink, struct sl_source **out,
+                 struct sl_error *err)
 {
     struct kubernetes *k = sl_alloc(sizeof(*k));
 
@@ -282,11 +282,11 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
     }
     k->base.ops = &sl_kubernetes_source_ops;
     k->pool = pool;
-    k->loop = loop;
-    k->fetcher = fetcher;
+    k->loop = d->loop;
+    k->fetcher = d->fetcher;
     k->sink = sink;
     sl_task_init(&k->apply_now, on_apply_now);
-    sl_timer_init(&k->apply_later, loop, on_apply_later);
+    sl_timer_init(&k->apply_later, k->loop, on_apply_later);
     int rc = sl_kube_access_load(config, &k->access, err);
     if (rc == SL_OK) {
         rc = choose_paths(k, err);
@@ -325,7 +325,9 @@ static void add_status(struct sl_source_status *sum, const struct sl_source_stat
     sum->connected = sum->connected && one->connected;
     sum->fresh_at_ms = sum->fresh_at_ms < one->fresh_at_ms ? sum->fresh_at_ms : one->fresh_at_ms;
     sum->events_n += one->events_n;
-    sum->relists_n += one->relists_n;
+    for (size_t i = 0; i < SL_RELIST_CAUSES_N; i++) {
+        sum->relists_n[i] += one->relists_n[i];
+    }
     sum->reconnects_n += one->reconnects_n;
     sum->errors_n += one->errors_n;
     if (sum->last_error[0] == '\0') {

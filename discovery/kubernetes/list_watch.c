@@ -121,6 +121,7 @@ static void fail(struct sl_list_watch *lw, bool wants_list, uint32_t retry_after
                  const char *error)
 {
     end_attempt(lw, wants_list);
+    lw->list_cause = wants_list ? SL_RELIST_ERROR : lw->list_cause;
     if (lw->conf.once) {
         return;
     }
@@ -135,6 +136,7 @@ static void fail(struct sl_list_watch *lw, bool wants_list, uint32_t retry_after
 static void expire(struct sl_list_watch *lw, const char *error)
 {
     end_attempt(lw, true);
+    lw->list_cause = SL_RELIST_EXPIRED;
     lw->expired_n++;
     uint64_t delay_ms = retry_delay_ms(lw, lw->expired_n, 0);
     note_error(lw, error, delay_ms);
@@ -226,7 +228,7 @@ static void finish_list(struct sl_list_watch *lw)
     drop_list(lw);
     recover(lw);
     prove_fresh(lw);
-    lw->status.relists_n += lw->status.synced;
+    lw->status.relists_n[lw->list_cause] += lw->status.synced;
     lw->status.synced = true;
     lw->changed_us = sl_loop_now_us(lw->loop);
     lw->wants_list = false;

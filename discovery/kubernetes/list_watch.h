@@ -74,10 +74,11 @@ struct sl_list_watch {
         SL_LIST_NEWER,  /* at least what we have seen */
         SL_LIST_LATEST, /* what is true, by pages: the proof */
     } list_at;
-    bool wants_list; /* what to do next */
-    bool watches;    /* the last request was a watch */
-    bool progressed; /* and it moved the version on */
-    char *next_page; /* continue token of the list, NULL at its start */
+    enum sl_relist_cause list_cause; /* of the next list, unless it is the first */
+    bool wants_list;                 /* what to do next */
+    bool watches;                    /* the last request was a watch */
+    bool progressed;                 /* and it moved the version on */
+    char *next_page;                 /* continue token of the list, NULL at its start */
     uint64_t watch_at_ms;
     uint64_t relist_at_ms;
     uint64_t watches_n;

@@ -23,8 +23,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sl_loop;
+struct sl_discovery;
 struct sl_fetcher;
+struct sl_loop;
 
 /* One endpoint as its source sees it. Not draining and not ready: it is not in a snapshot. */
 struct sl_found {
@@ -33,6 +34,9 @@ struct sl_found {
     struct sl_address address;
     uint16_t weight;
     bool draining;
+    char zone[64]; /* labels as their source has them, "" where it has none */
+    char version[64];
+    char model[64];
 };
 
 /* Sorted by (address, port, pod_uid), without duplicates. Empty: the source knows that there is
@@ -48,17 +52,58 @@ struct sl_sink {
     void (*on_snapshot)(struct sl_sink *sink, const struct sl_snapshot *snapshot);
 };
 
-/* For /status, metrics and readiness. */
+enum sl_source_state {
+    SL_SOURCE_STATIC,   /* nothing to follow */
+    SL_SOURCE_WATCHING, /* told of changes as they happen, or asks when an answer expires */
+    SL_SOURCE_LISTING,  /* asks for all there is */
+    SL_SOURCE_WAITING,  /* the last try failed; the next comes after a delay */
+    SL_SOURCE_STATES_N,
+};
+
+/* Why all was asked for again. */
+enum sl_relist_cause {
+    SL_RELIST_EXPIRED, /* our version was too old: 410 */
+    SL_RELIST_ERROR,   /* what came made no sense, or the server had trouble */
+    SL_RELIST_DRIFT,   /* a comparison found what we missed */
+    SL_RELIST_CAUSES_N,
+};
+
+/* For /status, metrics and readiness. Times are of the sl_time clock, 0: never. */
 struct sl_source_status {
-    bool synced;           /* a snapshot was pushed since start */
-    bool connected;        /* the last list or watch is open or ended in order */
-    uint64_t fresh_at_ms;  /* sl_time clock: when the server last proved that we are current */
-    uint64_t events_n;     /* watch events applied */
-    uint64_t relists_n;    /* lists after the first */
-    uint64_t reconnects_n; /* watches opened after the first */
+    enum sl_source_state state;
+    bool synced;             /* a snapshot was pushed since start */
+    bool connected;          /* the last list or watch is open or ended in order */
+    uint64_t fresh_at_ms;    /* when the server last proved that we are current */
+    uint64_t event_at_ms;    /* the last change that we were told of */
+    uint64_t bookmark_at_ms; /* the last word that nothing changed */
+    uint64_t watches_n;      /* streams that bring changes; several sources may share one */
+    uint64_t events_n;       /* changes applied */
+    uint64_t relists_n[SL_RELIST_CAUSES_N];
+    uint64_t reconnects_n;  /* watches opened after the first */
+    uint64_t comparisons_n; /* of what we hold with what the server has */
+    uint64_t drift_n;       /* objects that they found different, with no event on its way */
     uint64_t errors_n;
     char last_error[160]; /* "" when there is none since the last success */
 };
+
+/* "watching", "expired": for people and labels. */
+const char *sl_source_state_name(enum sl_source_state state);
+const char *sl_relist_cause_name(enum sl_relist_cause cause);
+
+static inline uint64_t sl_source_relists_n(const struct sl_source_status *s)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < SL_RELIST_CAUSES_N; i++) {
+        n += s->relists_n[i];
+    }
+    return n;
+}
+
+/* What the sources of a process share: the loop, the fetcher, and watches that several need. */
+int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_discovery **out)
+    SL_MUST_CHECK;
+void sl_discovery_free(struct sl_discovery *d); /* accepts NULL; all sources have been stopped */
 
 struct sl_source;
 
@@ -68,13 +113,18 @@ struct sl_source_ops {
     /* Begins, and pushes the first snapshot as soon as there is one, possibly before it returns.
      * On failure nothing was started and the sink is never called. */
     int (*start)(const struct sl_pool_config *pool, const struct sl_config *config,
-                 struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_sink *sink,
-                 struct sl_source **out, struct sl_error *err) SL_MUST_CHECK;
+                 struct sl_discovery *d, struct sl_sink *sink, struct sl_source **out,
+                 struct sl_error *err) SL_MUST_CHECK;
 
     /* No call of the sink after it returns; frees. */
     void (*stop)(struct sl_source *source);
 
     void (*status)(const struct sl_source *source, struct sl_source_status *out);
+
+    /* The data path could not connect to an endpoint that source named: it may be news that the
+     * source has missed. It asks again soon, but not more often than its server bears. NULL where
+     * there is nobody to ask. */
+    void (*doubt)(struct sl_source *source);
 };
 
 /* First member of each implementation's state. */

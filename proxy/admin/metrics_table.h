@@ -32,6 +32,7 @@ enum sl_metric_source {
     SL_METRIC_STATES,      /* endpoints of a pool in each state */
     SL_METRIC_POOLS,       /* member of struct sl_pool_info */
     SL_METRIC_AGES,        /* how long ago it is, where it ever was */
+    SL_METRIC_RELISTS,     /* lists of discovery, by cause */
     SL_METRIC_ENDPOINTS,   /* value of enum sl_metric_endpoint_value */
     SL_METRIC_SOURCES_N,
 };

@@ -355,6 +355,22 @@ static void write_pools(struct exposition *x, const struct sl_metric *m)
     }
 }
 
+static void write_relists(struct exposition *x, const struct sl_metric *m)
+{
+    for (size_t i = 0; i < x->process.pools_n; i++) {
+        struct sl_pool_info pool;
+
+        x->control->pool(x->control, i, &pool);
+        for (int cause = 0; cause < SL_RELIST_CAUSES_N; cause++) {
+            struct labels l = {.n = 0};
+
+            add_label(&l, "pool", pool.name);
+            add_label(&l, "cause", sl_relist_cause_name((enum sl_relist_cause)cause));
+            put_count(x, m, &l, pool.discovery.relists_n[cause]);
+        }
+    }
+}
+
 static void write_ages(struct exposition *x, const struct sl_metric *m)
 {
     for (size_t i = 0; i < x->process.pools_n; i++) {
@@ -393,7 +409,7 @@ static void (*const writers[SL_METRIC_SOURCES_N])(struct exposition *, const str
     [SL_METRIC_REASONS] = write_series,      [SL_METRIC_REQUESTS] = write_series,
     [SL_METRIC_SIDES] = write_sides,         [SL_METRIC_STATES] = write_states,
     [SL_METRIC_POOLS] = write_pools,         [SL_METRIC_AGES] = write_ages,
-    [SL_METRIC_ENDPOINTS] = write_endpoints,
+    [SL_METRIC_RELISTS] = write_relists,     [SL_METRIC_ENDPOINTS] = write_endpoints,
 };
 
 static enum endpoint_state state_of(const struct sl_endpoint_info *e)

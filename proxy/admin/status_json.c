@@ -193,7 +193,7 @@ static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
         (void)put(b, discovery, "age_ms", json_null());
     }
     put_n(b, discovery, "events", d->events_n);
-    put_n(b, discovery, "relists", d->relists_n);
+    put_n(b, discovery, "relists", sl_source_relists_n(d));
     put_n(b, discovery, "reconnects", d->reconnects_n);
     put_n(b, discovery, "errors", d->errors_n);
     put_text(b, discovery, "last_error", d->last_error);

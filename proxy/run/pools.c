@@ -170,8 +170,7 @@ static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
     rs->config = sl_config_ref(config);
     rs->identity_hash = conf->identity_hash;
     *where = rs;
-    int rc = ops->start(conf, config, rp->process->loop, rp->process->fetcher, &rs->sink,
-                        &rs->source, err);
+    int rc = ops->start(conf, config, rp->process->discovery, &rs->sink, &rs->source, err);
     if (rc != SL_OK) {
         *where = NULL;
         source_free(rs);

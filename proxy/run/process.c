@@ -92,6 +92,9 @@ static int init(struct sl_process *p, struct sl_error *err)
         rc = sl_fetcher_new(p->loop, &p->fetcher);
     }
     if (rc == SL_OK) {
+        rc = sl_discovery_new(p->loop, p->fetcher, &p->discovery);
+    }
+    if (rc == SL_OK) {
         rc = sl_health_new(p->loop, &p->chunks, &p->health);
     }
     if (rc == SL_OK) {
@@ -171,6 +174,7 @@ static void end(struct sl_process *p)
     if (p->health != NULL) {
         sl_health_free(p->health);
     }
+    sl_discovery_free(p->discovery);
     if (p->fetcher != NULL) {
         sl_fetcher_free(p->fetcher);
     }

@@ -91,6 +91,7 @@ struct sl_process {
     struct sl_control control;
     struct sl_loop *loop;
     struct sl_fetcher *fetcher;
+    struct sl_discovery *discovery;
     struct sl_chunk_pool chunks;
     struct sl_registry *registry;
     struct sl_series *series;

@@ -36,18 +36,21 @@ static const char *pushed(const struct sl_discover_config *discover)
     const struct sl_pool_config pool = {.name = "chat", .discover = *discover};
     struct sl_source *source = NULL;
     struct sl_source_status status;
+    struct sl_discovery *d;
     struct sl_loop *loop;
     struct sl_error err;
 
     seen = (struct seen){.sink = {.on_snapshot = on_snapshot}};
     assert_int_equal(sl_loop_new(&loop), SL_OK);
-    assert_int_equal(ops->start(&pool, &config, loop, NULL, &seen.sink, &source, &err), SL_OK);
+    assert_int_equal(sl_discovery_new(loop, NULL, &d), SL_OK);
+    assert_int_equal(ops->start(&pool, &config, d, &seen.sink, &source, &err), SL_OK);
     assert_int_equal(seen.snapshots_n, 1); /* before start returned */
     ops->status(source, &status);
     assert_true(status.synced && status.connected);
     assert_int_equal(status.fresh_at_ms, sl_loop_now_ms(loop));
     assert_string_equal(status.last_error, "");
     source->ops->stop(source);
+    sl_discovery_free(d);
     sl_loop_free(loop);
     return seen.text;
 }

@@ -33,6 +33,7 @@
 struct rig {
     struct sl_loop *loop;
     struct sl_fetcher *fetcher;
+    struct sl_discovery *discovery;
     struct fake_api api;
     struct sl_sink sink;
     struct sl_source *source;
@@ -71,6 +72,7 @@ static int setup(void **state)
     memset(&rig, 0, sizeof(rig));
     assert_int_equal(sl_loop_new(&rig.loop), SL_OK);
     assert_int_equal(sl_fetcher_new(rig.loop, &rig.fetcher), SL_OK);
+    assert_int_equal(sl_discovery_new(rig.loop, rig.fetcher, &rig.discovery), SL_OK);
     fake_start(&rig.api, rig.loop);
     rig.sink.on_snapshot = on_snapshot;
     (void)snprintf(rig.kubeconfig, sizeof(rig.kubeconfig), "/tmp/sl-kube-XXXXXX");
@@ -93,6 +95,7 @@ static int teardown(void **state)
     if (rig.source != NULL) {
         rig.source->ops->stop(rig.source);
     }
+    sl_discovery_free(rig.discovery);
     sl_fetcher_free(rig.fetcher);
     fake_stop(&rig.api);
     sl_loop_free(rig.loop);
@@ -103,7 +106,7 @@ static int try_start(struct sl_kubernetes_config c, struct sl_error *err)
 {
     rig.pool.discover.kubernetes = c;
     return sl_source_get(SL_DISCOVER_KUBERNETES)
-        ->start(&rig.pool, &rig.config, rig.loop, rig.fetcher, &rig.sink, &rig.source, err);
+        ->start(&rig.pool, &rig.config, rig.discovery, &rig.sink, &rig.source, err);
 }
 
 static void start(struct sl_kubernetes_config c)

@@ -226,7 +226,7 @@ static void a_version_that_is_too_old_means_a_new_list(void **state)
                 PAGE("30", "", SLICE("c", "29")));
     (void)fake_take(&rig.api, WATCH "&resourceVersion=30&");
     expect("c");
-    assert_int_equal(rig.lw.status.relists_n, 2);
+    assert_int_equal(sl_source_relists_n(&rig.lw.status), 2);
 }
 
 static void a_list_at_a_version_that_the_server_lacks_becomes_a_paged_one(void **state)
@@ -297,7 +297,7 @@ static void whoever_says_no_is_asked_again_and_what_is_known_stays(void **state)
     fake_chunk(watch, EVENT("ADDED", "b", "11"));
     expect("a,b");
     assert_int_equal(rig.lw.failures_n, 0);
-    assert_int_equal(rig.lw.status.relists_n, 0);
+    assert_int_equal(sl_source_relists_n(&rig.lw.status), 0);
 }
 
 static void retry_after_is_waited_for(void **state)

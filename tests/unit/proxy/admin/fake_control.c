@@ -170,7 +170,7 @@ void fake_control_init(struct fake_control *f)
                                  .connected = true,
                                  .fresh_at_ms = 98500,
                                  .events_n = 40,
-                                 .relists_n = 1,
+                                 .relists_n = {[SL_RELIST_EXPIRED] = 1},
                                  .reconnects_n = 3,
                                  .errors_n = 2,
                                  .last_error = "watch: reset"},

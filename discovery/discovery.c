@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "discovery.h"
+
+#include "proxy/base/alloc.h"
+
+int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_discovery **out)
+{
+    struct sl_discovery *d = sl_alloc(sizeof(*d));
+
+    if (d == NULL) {
+        return SL_ENOMEM;
+    }
+    d->loop = loop;
+    d->fetcher = fetcher;
+    *out = d;
+    return SL_OK;
+}
+
+const char *sl_source_state_name(enum sl_source_state state)
+{
+    static const char *const names[SL_SOURCE_STATES_N] = {
+        [SL_SOURCE_STATIC] = "static",
+        [SL_SOURCE_WATCHING] = "watching",
+        [SL_SOURCE_LISTING] = "listing",
+        [SL_SOURCE_WAITING] = "waiting",
+    };
+
+    return names[state];
+}
+
+const char *sl_relist_cause_name(enum sl_relist_cause cause)
+{
+    static const char *const names[SL_RELIST_CAUSES_N] = {
+        [SL_RELIST_EXPIRED] = "expired",
+        [SL_RELIST_ERROR] = "error",
+        [SL_RELIST_DRIFT] = "drift",
+    };
+
+    return names[cause];
+}
+
+void sl_discovery_free(struct sl_discovery *d)
+{
+    sl_free(d);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * discovery: what the sources of a process share.
+ *
+ * Lifetime:  process
+ * Thread:    control thread
+ */
+#ifndef SL_DISCOVERY_DISCOVERY_H
+#define SL_DISCOVERY_DISCOVERY_H
+
+#include <sluiced/discovery.h>
+
+struct sl_discovery {
+    struct sl_loop *loop;
+    struct sl_fetcher *fetcher;
+};
+
+#endif
