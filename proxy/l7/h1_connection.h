@@ -41,31 +41,23 @@ int sl_h1_pending_keep(struct sl_h1_pending *p, const char *buf, size_t len, siz
     SL_MUST_CHECK;
 void sl_h1_pending_clear(struct sl_h1_pending *p);
 
-/* How much is read at once. A large body costs by the call, so it doubles when reads have come
- * full for long enough; what the other side does not take has to be kept, so that it is the least
- * again when it did not. For long: the kernel takes megabytes for a client that reads nothing, and
- * what a reader that stands still costs us is the last read. */
+/* How much is read at once. A large body costs by the call, so it doubles while reads come full;
+ * what the other side does not take has to be kept, so that it is the least again when it did not,
+ * and the least for all while much is kept: many readers that stand still cost 64 KiB each. */
 #define SL_H1_READ_FIRST_BYTES (256U * 1024U)
 #define SL_H1_READ_LEAST_BYTES (64U * 1024U)
-#define SL_H1_READS_FULL_N 32U
+#define SL_H1_KEPT_LITTLE_BYTES (2U * 1024U * 1024U) /* of a worker */
 
-struct sl_h1_read_size {
-    uint32_t bytes : 24; /* up to SL_SCRATCH_BYTES */
-    uint32_t full_n : 8; /* reads that came full */
-};
-
-static inline void sl_h1_read_size_set(struct sl_h1_read_size *size, uint32_t bytes)
+static inline uint32_t sl_h1_next_read_bytes(uint32_t read_bytes, size_t came_bytes)
 {
-    *size = (struct sl_h1_read_size){.bytes = bytes & 0xffffffU};
+    return came_bytes == read_bytes && came_bytes < SL_SCRATCH_BYTES ? read_bytes * 2 : read_bytes;
 }
 
-static inline void sl_h1_read_size_learn(struct sl_h1_read_size *size, size_t came_bytes)
+static inline uint32_t sl_h1_read_room(const struct sl_l7 *w, uint32_t read_bytes)
 {
-    if (came_bytes == size->bytes && size->bytes < SL_SCRATCH_BYTES &&
-        ++size->full_n == SL_H1_READS_FULL_N)
-    {
-        sl_h1_read_size_set(size, size->bytes * 2);
-    }
+    bool little = w->chunks.used_n < SL_H1_KEPT_LITTLE_BYTES / SL_CHUNK_BYTES;
+
+    return little ? read_bytes : SL_H1_READ_LEAST_BYTES;
 }
 
 struct sl_h1_body {

@@ -218,7 +218,7 @@ void sl_h1_downstream_open(struct sl_l7 *w, struct sl_listener *listener, int fd
         return;
     }
     c->w = w;
-    sl_h1_read_size_set(&c->read_size, SL_H1_READ_FIRST_BYTES);
+    c->read_bytes = SL_H1_READ_FIRST_BYTES;
     c->base = (struct sl_downstream){
         .ops = &sl_h1_downstream_ops,
         .listener = listener,

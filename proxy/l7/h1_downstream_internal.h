@@ -52,7 +52,7 @@ struct sl_h1_downstream {
     struct sl_h1_body body;
     uint32_t linger_due_s; /* of the loop's clock */
     uint32_t discarded_bytes;
-    struct sl_h1_read_size read_size;
+    uint32_t read_bytes;
     uint8_t state; /* enum sl_h1_downstream_state */
     uint8_t out;   /* enum sl_h1_out_framing */
     uint8_t version_minor;

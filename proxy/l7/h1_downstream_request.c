@@ -253,7 +253,8 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of_stream(s);
     char *buf = c->w->scratch;
-    size_t room = c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : c->read_size.bytes;
+    size_t room =
+        c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : sl_h1_read_room(c->w, c->read_bytes);
 
     if (c->state == SL_H1_DOWN_LINGERING) {
         drop_input(c);
@@ -286,7 +287,7 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
         sl_h1_downstream_client_left(c);
         return;
     }
-    sl_h1_read_size_learn(&c->read_size, (size_t)n);
+    c->read_bytes = sl_h1_next_read_bytes(c->read_bytes, (size_t)n);
     if (c->pending.len == 0) {
         work(c, buf, (size_t)n);
     } else if (sl_h1_pending_append(&c->pending, buf, (size_t)n) == SL_OK) {

@@ -157,7 +157,7 @@ static void read_off(struct sl_downstream *d)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of(d);
 
-    sl_h1_read_size_set(&c->read_size, SL_H1_READ_LEAST_BYTES);
+    c->read_bytes = SL_H1_READ_LEAST_BYTES;
     if (c->state == SL_H1_DOWN_BODY) {
         sl_deadline_clear(&c->deadline); /* it is us who stand still */
         sl_h1_downstream_pause(c);

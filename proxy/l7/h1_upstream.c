@@ -98,7 +98,7 @@ static void end(struct sl_upstream *u, const struct sl_headers *trailers)
 
 static void read_off(struct sl_upstream *u)
 {
-    sl_h1_read_size_set(&sl_h1_upstream_of(u)->read_size, SL_H1_READ_LEAST_BYTES);
+    sl_h1_upstream_of(u)->read_bytes = SL_H1_READ_LEAST_BYTES;
     sl_stream_read_off(&sl_h1_upstream_of(u)->stream);
 }
 
@@ -293,7 +293,7 @@ static struct sl_h1_upstream *connect_new(struct sl_l7 *w, const struct sl_view_
     c->retire_ms =
         now + SL_UPSTREAM_AGE_MS * 9 / 10 + sl_rng_below(&w->rng, SL_UPSTREAM_AGE_MS / 5);
     c->idle_told_ms = UINT64_MAX;
-    sl_h1_read_size_set(&c->read_size, SL_H1_READ_FIRST_BYTES);
+    c->read_bytes = SL_H1_READ_FIRST_BYTES;
     c->requests_left_n = SL_UPSTREAM_REQUESTS_N * 9 / 10 +
                          (uint32_t)sl_rng_below(&w->rng, SL_UPSTREAM_REQUESTS_N / 5);
     sl_deadline_init(&c->deadline, on_idle_deadline);

@@ -41,7 +41,7 @@ struct sl_h1_upstream {
     bool broken;              /* sending failed: what was received is still read */
     uint32_t requests_left_n; /* before it is too old */
     uint32_t interim_n;
-    struct sl_h1_read_size read_size;
+    uint32_t read_bytes;
     uint64_t transport_identity;
     uint64_t idle_wanted_ms;
     uint64_t idle_told_ms; /* the least of Keep-Alive: timeout, if it said so; UINT64_MAX */

@@ -199,7 +199,8 @@ void sl_h1_upstream_on_readable(struct sl_stream *s)
 {
     struct sl_h1_upstream *c = sl_h1_upstream_of_stream(s);
     struct sl_l7 *w = c->w;
-    size_t room = c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : c->read_size.bytes;
+    size_t room =
+        c->pending.len > 0 ? sl_h1_pending_room(&c->pending) : sl_h1_read_room(c->w, c->read_bytes);
 
     if (room == 0) {
         sl_h1_upstream_fail(c, SL_REASON_UPSTREAM_PROTOCOL);
@@ -210,7 +211,7 @@ void sl_h1_upstream_on_readable(struct sl_stream *s)
         return;
     }
     if (n > 0) {
-        sl_h1_read_size_learn(&c->read_size, (size_t)n);
+        c->read_bytes = sl_h1_next_read_bytes(c->read_bytes, (size_t)n);
     }
     if (n < 0) {
         on_end(c, (int)n);
