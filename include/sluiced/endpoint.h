@@ -54,7 +54,8 @@ struct sl_endpoint_cell {
 
 /* How long it lets a connection lie idle, as seen by proxy/upstream/idle_limit.c alone. */
 struct sl_endpoint_idle {
-    _Atomic uint64_t seen_ms; /* the last idle connection that it closed */
+    _Atomic uint64_t seen_ms; /* the shortest of the idle connections that it closed alike */
+    _Atomic uint32_t seen_n;
     _Atomic uint64_t seen_at_ms;
     _Atomic uint64_t limit_ms; /* learned */
     _Atomic uint64_t learned_at_ms;

@@ -418,9 +418,9 @@ void sl_hangup_init(struct sl_hangup *h, void (*on_hangup)(struct sl_hangup *h))
     h->fd = -1;
 }
 
-int sl_hangup_watch(struct sl_loop *l, struct sl_hangup *h, int fd)
+static int hangup_watch(struct sl_loop *l, struct sl_hangup *h, int fd, uint32_t events)
 {
-    struct epoll_event e = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = h};
+    struct epoll_event e = {.events = events | EPOLLET, .data.ptr = h};
 
     if (h->fd >= 0) {
         return SL_OK;
@@ -430,6 +430,16 @@ int sl_hangup_watch(struct sl_loop *l, struct sl_hangup *h, int fd)
     }
     h->fd = fd;
     return SL_OK;
+}
+
+int sl_hangup_watch(struct sl_loop *l, struct sl_hangup *h, int fd)
+{
+    return hangup_watch(l, h, fd, EPOLLRDHUP);
+}
+
+int sl_hangup_watch_errors(struct sl_loop *l, struct sl_hangup *h, int fd)
+{
+    return hangup_watch(l, h, fd, 0); /* EPOLLERR and EPOLLHUP come unasked */
 }
 
 void sl_hangup_unwatch(struct sl_loop *l, struct sl_hangup *h)

@@ -97,6 +97,9 @@ struct sl_hangup {
 };
 void sl_hangup_init(struct sl_hangup *h, void (*on_hangup)(struct sl_hangup *h));
 int sl_hangup_watch(struct sl_loop *l, struct sl_hangup *h, int fd) SL_MUST_CHECK;
+
+/* The same for one whose peer has ended its side: only a break is news. */
+int sl_hangup_watch_errors(struct sl_loop *l, struct sl_hangup *h, int fd) SL_MUST_CHECK;
 void sl_hangup_unwatch(struct sl_loop *l, struct sl_hangup *h);
 
 /* Calls fn(arg) at the end of this turn, before the loop sleeps; in order. task is embedded and

@@ -122,6 +122,7 @@ static int send_queued(struct sl_stream *s)
             return (int)sent;
         }
         s->wrote = true;
+        s->taken_ms = (uint32_t)sl_loop_now_ms(s->io.loop);
         sl_queue_consume(&s->unsent, s->chunks, (size_t)sent);
     }
     return SL_OK;
@@ -129,7 +130,7 @@ static int send_queued(struct sl_stream *s)
 
 static void fail_later(struct sl_stream *s, int code)
 {
-    s->broken_code = code;
+    s->broken_code = (int16_t)code;
     s->fails = true;
     sl_io_want_write(&s->io, false);
     sl_task_post(s->io.loop, &s->late);
@@ -273,6 +274,9 @@ void sl_stream_send(struct sl_stream *s, const struct iovec *iov, int n)
     }
     if (done == total) {
         return;
+    }
+    if (s->unsent.bytes == 0) {
+        s->taken_ms = (uint32_t)sl_loop_now_ms(s->io.loop);
     }
     int rc = queue_rest(s, iov, n, done);
     if (rc != SL_OK) {

@@ -79,8 +79,10 @@ struct sl_stream {
     struct sl_chunk_pool *chunks;
     struct sl_queue unsent;
     struct sl_task late; /* on_broken is due, or on_readable again */
-    int broken_code;
-    int fd;     /* -1: closed */
+    int fd;              /* -1: closed */
+    uint32_t taken_ms;   /* low bits of the loop's clock: the kernel last took of unsent, or was not
+                            to take all */
+    int16_t broken_code;
     bool fails; /* on_broken is due with broken_code */
     bool again; /* bytes are left inside the transport */
     bool connecting;
@@ -113,6 +115,12 @@ void sl_stream_send(struct sl_stream *s, const struct iovec *iov, int n);
 static inline size_t sl_stream_unsent(const struct sl_stream *s)
 {
     return s->unsent.bytes;
+}
+
+/* For how long nothing of unsent was taken; it is not empty. */
+static inline uint64_t sl_stream_stalled_ms(const struct sl_stream *s)
+{
+    return (uint32_t)sl_loop_now_ms(s->io.loop) - s->taken_ms;
 }
 
 /* Whether the producer has to stop: pair with on_drained. */

@@ -181,7 +181,7 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
         sl_exchange_fail(x, reason);
         return;
     }
-    if (!was_sent) {
+    if (!was_sent && x->replay_whole) {
         if (!stale) {
             sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
         }

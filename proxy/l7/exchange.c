@@ -196,14 +196,16 @@ void sl_exchange_start(struct sl_exchange *x)
 
 /* ---- From the downstream adapter */
 
-/* Whether it is worth the memory to keep n more bytes, all of the body being sent so far. */
+/* Whether to keep n more bytes: where that is worth the memory, and as long as the endpoint got
+ * nothing at all, for then the next attempt needs them. */
 static bool may_keep(const struct sl_exchange *x, size_t n)
 {
     const struct sl_framing *f = &x->request.framing;
     uint64_t whole = f->kind == SL_FRAMING_LENGTH ? f->length_bytes : x->replay.bytes + n;
+    bool cheap = whole <= SL_REPLAY_MAX_BYTES &&
+                 x->w->replay_bytes + n <= SL_REPLAY_BUDGET_BYTES / x->w->workers_n;
 
-    return whole <= SL_REPLAY_MAX_BYTES &&
-           x->w->replay_bytes + n <= SL_REPLAY_BUDGET_BYTES / x->w->workers_n;
+    return cheap || !x->sent || !x->up->ops->has_sent(x->up);
 }
 
 static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
@@ -211,7 +213,7 @@ static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
     if (!x->replay_whole) {
         return;
     }
-    if ((x->sent && !may_keep(x, wire.len)) ||
+    if (!may_keep(x, wire.len) ||
         sl_queue_append(&x->replay, &x->w->chunks, wire.ptr, wire.len) != SL_OK)
     {
         drop_replay(x);
@@ -309,11 +311,13 @@ void sl_exchange_upstream_drained(struct sl_exchange *x)
 {
     if (x->phase == SL_PHASE_TUNNEL) {
         sl_tunnel_upstream_drained(x);
-    } else if (!x->request_ended) {
+        return;
+    }
+    if (!x->request_ended) {
         x->down->ops->read_on(x->down);
-        if (x->first_byte_us == 0) {
-            sl_exchange_await(x);
-        }
+    }
+    if (x->first_byte_us == 0) {
+        sl_exchange_await(x);
     }
 }
 

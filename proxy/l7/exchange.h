@@ -67,6 +67,9 @@ struct sl_downstream_ops {
     /* Whether the response has to pause; sl_exchange_downstream_drained follows. */
     bool (*is_high)(struct sl_downstream *d);
 
+    /* For how long the client has taken nothing of what waits for it. */
+    uint64_t (*stalled_ms)(struct sl_downstream *d);
+
     /* The exchange is over, forget it. whole: the response was delivered to its end; otherwise
      * the client must notice that something is missing. */
     void (*done)(struct sl_downstream *d, bool whole);
@@ -95,6 +98,12 @@ struct sl_upstream_ops {
 
     /* Whether all that it was given was sent; sl_exchange_upstream_drained follows when not. */
     bool (*is_sent)(struct sl_upstream *u);
+
+    /* Whether the endpoint may have got anything of this request. */
+    bool (*has_sent)(struct sl_upstream *u);
+
+    /* For how long the endpoint has taken nothing of what it was given and is not sent yet. */
+    uint64_t (*stalled_ms)(struct sl_upstream *u);
 
     /* The head that it holds (sl_exchange_holds_head) is due, body or not. */
     void (*head_due)(struct sl_upstream *u);

@@ -40,10 +40,11 @@ void sl_exchange_await(struct sl_exchange *x)
 {
     const struct sl_timeouts_config *t = &x->side->pool->conf->timeouts;
 
-    if (x->request_ended || x->awaits_continue) {
+    if (x->awaits_continue || (x->request_ended && x->up->ops->is_sent(x->up))) {
         sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, t->first_byte_ms);
     } else {
-        sl_exchange_enter(x, SL_PHASE_SENDING, x->up->ops->is_high(x->up) ? t->write_ms : 0);
+        bool waits = x->request_ended || x->up->ops->is_high(x->up); /* else for the client */
+        sl_exchange_enter(x, SL_PHASE_SENDING, waits ? t->write_ms : 0);
     }
 }
 
@@ -62,7 +63,7 @@ static void beat(struct sl_exchange *x)
 
     x->beat_due_ms = due_ms(x, x->heartbeat_ms);
     arm(x);
-    if (x->phase == SL_PHASE_STALLED) {
+    if (x->phase == SL_PHASE_STALLED || x->down->ops->is_high(x->down)) {
         return; /* it has not taken yet what it was given */
     }
     if (!x->response_started) {
@@ -73,10 +74,46 @@ static void beat(struct sl_exchange *x)
     }
 }
 
+/* Whoever takes a little is slow, not gone: its time runs from the last bytes that it took. */
+static bool still_takes(struct sl_exchange *x)
+{
+    uint64_t write_ms;
+    uint64_t stalled_ms;
+
+    if (x->phase == SL_PHASE_STALLED) {
+        write_ms = x->down->listener->cells[x->w->idx].timeouts.write_ms;
+        stalled_ms = x->down->ops->stalled_ms(x->down);
+    } else {
+        write_ms = x->side->pool->conf->timeouts.write_ms;
+        stalled_ms = x->up->ops->stalled_ms(x->up);
+    }
+    if (stalled_ms >= write_ms) {
+        return false;
+    }
+    x->phase_due_ms = due_ms(x, write_ms - stalled_ms);
+    arm(x);
+    return true;
+}
+
+/* A client that waits to be told and an endpoint that does not tell: nobody's fault. */
+static void end_continue(struct sl_exchange *x)
+{
+    sl_attempt_let_go(x, false);
+    sl_attempt_end(x, SL_VERDICT_ABANDONED);
+    sl_exchange_fail(x, SL_REASON_FIRST_BYTE_TIMEOUT);
+}
+
 static void end_phase(struct sl_exchange *x)
 {
     enum sl_reason reason = SL_REASON_INTER_BYTE_TIMEOUT;
 
+    if ((x->phase == SL_PHASE_STALLED || x->phase == SL_PHASE_SENDING) && still_takes(x)) {
+        return;
+    }
+    if (x->phase == SL_PHASE_FIRST_BYTE && x->awaits_continue) {
+        end_continue(x);
+        return;
+    }
     switch (x->phase) {
     case SL_PHASE_BACKOFF:
         sl_attempt_begin(x);

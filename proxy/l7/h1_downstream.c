@@ -15,7 +15,7 @@
  * limit in bytes, as dropping them costs little, and one that reads no answer before it has sent
  * all would never get to it. */
 #define LINGER_QUIET_MS 2000ULL
-#define LINGER_S 30
+#define LINGER_MS 30000U
 
 void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset)
 {
@@ -51,13 +51,57 @@ void sl_h1_downstream_client_left(struct sl_h1_downstream *c)
     }
 }
 
+/* Reading stops for good, as it would find the end for ever; but a client that goes away
+ * altogether is still noticed. */
+static void read_no_more(struct sl_h1_downstream *c)
+{
+    sl_stream_read_off(&c->stream);
+    sl_hangup_unwatch(c->w->loop, &c->hangup);
+    if (sl_hangup_watch_errors(c->w->loop, &c->hangup, c->stream.fd) != SL_OK) {
+        sl_log(SL_LOG_WARN, "hangup_unwatched", {"listener", SL_LOG_STR(c->base.listener->name)});
+    }
+}
+
+void sl_h1_downstream_client_ended(struct sl_h1_downstream *c)
+{
+    switch ((enum sl_h1_downstream_state)c->state) {
+    case SL_H1_DOWN_TUNNEL:
+        read_no_more(c);
+        sl_exchange_request_end(c->base.exchange, NULL);
+        return;
+    case SL_H1_DOWN_RESPONSE:
+        if (sl_h1_downstream_cell(c)->keeps_half_open) {
+            read_no_more(c);
+            c->keep_alive = false; /* nothing can follow */
+            return;
+        }
+        break;
+    case SL_H1_DOWN_IDLE: /* what was answered is on its way: nothing is won by cutting it */
+    case SL_H1_DOWN_DISCARDING:
+        sl_h1_downstream_close_gracefully(c, false);
+        return;
+    case SL_H1_DOWN_OPENING:
+    case SL_H1_DOWN_HEAD:
+    case SL_H1_DOWN_BODY:
+    case SL_H1_DOWN_FLUSHING:
+    case SL_H1_DOWN_LINGERING:
+        break;
+    }
+    sl_h1_downstream_client_left(c);
+}
+
+static uint64_t left_ms(const struct sl_h1_downstream *c)
+{
+    int32_t left = (int32_t)(c->due_ms - (uint32_t)sl_loop_now_ms(c->w->loop));
+
+    return left > 0 ? (uint64_t)left : 0;
+}
+
 void sl_h1_downstream_linger_on(struct sl_h1_downstream *c)
 {
-    uint64_t now = sl_loop_now_ms(c->w->loop);
-    uint64_t due = c->linger_due_s * 1000ULL;
-    uint64_t left_ms = due > now ? due - now : 0;
+    uint64_t left = left_ms(c);
 
-    sl_h1_downstream_set_deadline(c, left_ms < LINGER_QUIET_MS ? left_ms : LINGER_QUIET_MS);
+    sl_h1_downstream_set_deadline(c, left < LINGER_QUIET_MS ? left : LINGER_QUIET_MS);
 }
 
 /* A close with unread bytes in the kernel is a RST, which may overtake our last response: so our
@@ -68,7 +112,7 @@ static void linger(struct sl_h1_downstream *c)
     sl_stream_half_close(&c->stream);
     sl_hangup_unwatch(c->w->loop, &c->hangup);
     sl_stream_read_on(&c->stream);
-    c->linger_due_s = (uint32_t)(sl_loop_now_ms(c->w->loop) / 1000) + LINGER_S;
+    c->due_ms = (uint32_t)sl_loop_now_ms(c->w->loop) + LINGER_MS;
     sl_h1_downstream_linger_on(c);
 }
 
@@ -100,10 +144,12 @@ static void on_hangup(struct sl_hangup *h)
 {
     struct sl_h1_downstream *c = sl_container_of(h, struct sl_h1_downstream, hangup);
 
-    bool half_open = c->state == SL_H1_DOWN_TUNNEL || sl_h1_downstream_cell(c)->keeps_half_open;
+    bool half_open = c->state == SL_H1_DOWN_TUNNEL || c->state == SL_H1_DOWN_IDLE ||
+                     sl_h1_downstream_cell(c)->keeps_half_open;
 
     if (half_open && !sl_socket_is_broken(c->stream.fd)) {
-        return; /* its end waits behind bytes that were not taken yet */
+        read_no_more(c); /* its end waits behind bytes that were not taken yet */
+        return;
     }
     sl_h1_downstream_client_left(c);
 }
@@ -122,6 +168,15 @@ void sl_h1_downstream_resume(struct sl_h1_downstream *c)
     sl_stream_read_on(&c->stream);
 }
 
+/* A connection that never says anything has the time of a head. */
+static void begin_first(struct sl_h1_downstream *c)
+{
+    uint64_t head_ms = sl_h1_downstream_cell(c)->timeouts.head_ms;
+
+    c->due_ms = (uint32_t)(sl_loop_now_ms(c->w->loop) + head_ms);
+    sl_h1_downstream_set_deadline(c, head_ms);
+}
+
 static void on_open(struct sl_stream *s, int code)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of_stream(s);
@@ -138,7 +193,7 @@ static void on_open(struct sl_stream *s, int code)
         c->base.peer_name = sl_tls_peer_name(s->tls);
     }
     c->state = SL_H1_DOWN_IDLE;
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.head_ms);
+    begin_first(c);
 }
 
 static void on_drained(struct sl_stream *s)
@@ -153,6 +208,7 @@ static void on_drained(struct sl_stream *s)
         sl_h1_downstream_half_close_if_sent(c);
         sl_exchange_downstream_drained(c->base.exchange);
     } else if (c->state == SL_H1_DOWN_IDLE) {
+        sl_h1_downstream_begin_idle(c);
         sl_h1_downstream_go_on(c);
     }
 }
@@ -170,11 +226,33 @@ static const struct sl_stream_ops stream_ops = {
     .on_broken = on_broken,
 };
 
+/* Whether its time is not over yet, for it took some of what waits for it; or because that is
+ * nothing, and it may be idle for longer. */
+static bool goes_on(struct sl_h1_downstream *c)
+{
+    bool idle = c->state == SL_H1_DOWN_IDLE;
+    uint64_t more_ms = idle ? left_ms(c) : 0;
+
+    if ((idle || c->state == SL_H1_DOWN_FLUSHING) && sl_stream_unsent(&c->stream) > 0) {
+        uint64_t write_ms = sl_h1_downstream_cell(c)->timeouts.write_ms;
+        uint64_t stalled_ms = sl_stream_stalled_ms(&c->stream);
+
+        more_ms = stalled_ms < write_ms ? write_ms - stalled_ms : 0;
+    }
+    if (more_ms > 0) {
+        sl_h1_downstream_set_deadline(c, more_ms);
+    }
+    return more_ms > 0;
+}
+
 static void on_deadline(struct sl_deadline *d)
 {
     struct sl_h1_downstream *c = sl_container_of(d, struct sl_h1_downstream, deadline);
     struct sl_request_head nothing;
 
+    if (goes_on(c)) {
+        return;
+    }
     switch ((enum sl_h1_downstream_state)c->state) {
     case SL_H1_DOWN_HEAD:
         sl_request_head_init(&nothing, NULL, 0, NULL, 0);
@@ -234,7 +312,7 @@ void sl_h1_downstream_open(struct sl_l7 *w, struct sl_listener *listener, int fd
     sl_list_push_back(&w->downstreams, &c->link);
     atomic_fetch_add_explicit(&w->open_n, 1, memory_order_relaxed);
     sl_series_add(listener->series, w->idx, SL_LISTENER_CONNECTIONS, 1);
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.head_ms);
+    begin_first(c);
     sl_stream_open(&c->stream, w->loop, &w->chunks, fd, false,
                    tls != NULL ? &sl_transport_tls : &sl_transport_plain, tls, &stream_ops);
     if (c->state == SL_H1_DOWN_IDLE && sl_h1_downstream_is_open(c)) {

@@ -50,7 +50,7 @@ struct sl_h1_downstream {
     struct sl_h1_pending pending;
     struct sl_h1_scan scan;
     struct sl_h1_body body;
-    uint32_t linger_due_s; /* of the loop's clock */
+    uint32_t due_ms; /* low bits of the loop's clock: of IDLE and LINGERING, the end */
     uint32_t discarded_bytes;
     uint32_t read_bytes;
     uint8_t state; /* enum sl_h1_downstream_state */
@@ -109,6 +109,9 @@ void sl_h1_downstream_close(struct sl_h1_downstream *c, bool reset);
 /* The client left: what runs for it ends at once, upstream included. */
 void sl_h1_downstream_client_left(struct sl_h1_downstream *c);
 
+/* It sends no more, and may still read. */
+void sl_h1_downstream_client_ended(struct sl_h1_downstream *c);
+
 /* After all was sent. unread: the client may be sending still. */
 void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread);
 
@@ -133,6 +136,9 @@ void sl_h1_downstream_refuse(struct sl_h1_downstream *c, const struct sl_request
 
 /* Between two requests. */
 void sl_h1_downstream_go_idle(struct sl_h1_downstream *c);
+
+/* Its time begins, now that the answers have left. */
+void sl_h1_downstream_begin_idle(struct sl_h1_downstream *c);
 
 /* Whether another request may follow an answer that is given now: what is left of the body is not
  * too much to be read for nothing, and known to come. */

@@ -271,16 +271,8 @@ void sl_h1_downstream_on_readable(struct sl_stream *s)
     if (n == SL_AGAIN) {
         return;
     }
-    if (n == SL_ECLOSED && c->state == SL_H1_DOWN_TUNNEL && c->pending.len == 0) {
-        sl_stream_read_off(s); /* for good: it would be readable for ever */
-        sl_exchange_request_end(c->base.exchange, NULL);
-        return;
-    }
-    if (n == SL_ECLOSED && c->state == SL_H1_DOWN_RESPONSE &&
-        sl_h1_downstream_cell(c)->keeps_half_open)
-    {
-        sl_stream_read_off(s);
-        c->keep_alive = false; /* nothing can follow */
+    if (n == SL_ECLOSED) {
+        sl_h1_downstream_client_ended(c);
         return;
     }
     if (n < 0) {
@@ -311,7 +303,17 @@ void sl_h1_downstream_go_idle(struct sl_h1_downstream *c)
 {
     sl_h1_body_fini(&c->body);
     c->state = SL_H1_DOWN_IDLE;
-    sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.idle_ms);
+    sl_h1_downstream_begin_idle(c);
+}
+
+/* Whether the answer has left is not known yet: a look after write_ms at the latest. */
+void sl_h1_downstream_begin_idle(struct sl_h1_downstream *c)
+{
+    uint64_t idle_ms = sl_h1_downstream_cell(c)->timeouts.idle_ms;
+    uint64_t write_ms = sl_h1_downstream_cell(c)->timeouts.write_ms;
+
+    c->due_ms = (uint32_t)(sl_loop_now_ms(c->w->loop) + idle_ms);
+    sl_h1_downstream_set_deadline(c, idle_ms < write_ms ? idle_ms : write_ms);
 }
 
 bool sl_h1_downstream_may_outlive_body(const struct sl_h1_downstream *c,

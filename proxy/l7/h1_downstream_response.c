@@ -57,6 +57,8 @@ static void begin_tunnel(struct sl_h1_downstream *c)
     c->state = SL_H1_DOWN_TUNNEL;
     if (c->pending.len > 0) {
         sl_task_post(c->w->loop, &c->resume);
+    } else if (!c->stream.reading) {
+        sl_h1_downstream_resume(c); /* its end came before the answer */
     }
 }
 
@@ -183,6 +185,11 @@ static bool is_high(struct sl_downstream *d)
     return sl_stream_is_high(&sl_h1_downstream_of(d)->stream);
 }
 
+static uint64_t stalled_ms(struct sl_downstream *d)
+{
+    return sl_stream_stalled_ms(&sl_h1_downstream_of(d)->stream);
+}
+
 static void done(struct sl_downstream *d, bool whole)
 {
     struct sl_h1_downstream *c = sl_h1_downstream_of(d);
@@ -221,5 +228,6 @@ const struct sl_downstream_ops sl_h1_downstream_ops = {
     .read_off = read_off,
     .read_on = read_on,
     .is_high = is_high,
+    .stalled_ms = stalled_ms,
     .done = done,
 };

@@ -72,6 +72,19 @@ static bool is_sent(struct sl_upstream *u)
     return sl_stream_unsent(&c->stream) == 0;
 }
 
+static bool has_sent(struct sl_upstream *u)
+{
+    struct sl_h1_upstream *c = sl_h1_upstream_of(u);
+
+    sl_stage_flush_of(c->w, &c->stream);
+    return c->stream.wrote;
+}
+
+static uint64_t stalled_ms(struct sl_upstream *u)
+{
+    return sl_stream_stalled_ms(&sl_h1_upstream_of(u)->stream);
+}
+
 static void half_close_if_sent(struct sl_h1_upstream *c)
 {
     if (c->half_close && is_sent(&c->base)) {
@@ -153,6 +166,8 @@ static const struct sl_upstream_ops upstream_ops = {
     .read_on = read_on,
     .is_high = is_high,
     .is_sent = is_sent,
+    .has_sent = has_sent,
+    .stalled_ms = stalled_ms,
     .head_due = sl_h1_upstream_head_due,
     .is_between_events = is_between_events,
     .release = release,

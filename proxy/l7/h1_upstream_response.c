@@ -106,6 +106,7 @@ static size_t take_head(struct sl_h1_upstream *c, const char *buf, size_t len)
         sl_h1_upstream_fail(c, SL_REASON_UPSTREAM_PROTOCOL);
         return 0;
     }
+    x->reused = false; /* it has begun to answer: what ends it now is news */
     if (!interim && hold(c, &h, len - (size_t)n)) {
         return 0;
     }
@@ -158,7 +159,7 @@ static void work(struct sl_h1_upstream *c, const char *buf, size_t len)
     if (c->state != SL_H1_UP_HEAD) {
         used = len; /* what came after the end was noted in response_ended */
     } else if (used < len && c->base.exchange != NULL) {
-        c->base.exchange->reused = false; /* it has begun to answer: what ends it now is news */
+        c->base.exchange->reused = false; /* likewise */
     }
     if (sl_h1_pending_keep(&c->pending, buf, len, used) != SL_OK) {
         sl_h1_upstream_fail(c, SL_REASON_OVERLOAD);

@@ -3,7 +3,8 @@
 
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, v) atomic_store_explicit(&(field), (v), memory_order_relaxed)
-#define SAME_LEAST_MS 100 /* what timers and the loop may be off by */
+#define SAME_LEAST_MS 50 /* what timers and the loop may be off by */
+#define SEEN_N 3         /* closes that make a timer */
 
 static bool is_same(uint64_t a_ms, uint64_t b_ms)
 {
@@ -13,28 +14,41 @@ static bool is_same(uint64_t a_ms, uint64_t b_ms)
     return apart <= SAME_LEAST_MS || apart <= less / 8;
 }
 
+static void see(struct sl_endpoint_idle *idle, uint64_t idle_ms, uint32_t n, uint64_t now_ms)
+{
+    STORE(idle->seen_ms, idle_ms);
+    STORE(idle->seen_n, n);
+    STORE(idle->seen_at_ms, now_ms);
+}
+
 void sl_idle_limit_on_closed(struct sl_endpoint *ep, uint64_t idle_ms, uint64_t now_ms)
 {
     struct sl_endpoint_idle *idle = &ep->idle;
     uint64_t seen_at_ms = LOAD(idle->seen_at_ms);
     uint64_t seen_ms = LOAD(idle->seen_ms);
+    uint32_t n = LOAD(idle->seen_n);
 
-    if (seen_at_ms != 0 && is_same(seen_ms, idle_ms)) {
-        if (now_ms - seen_at_ms < SL_IDLE_LIMIT_APART_MS) {
-            return; /* perhaps the same event, which ends many */
-        }
-        STORE(idle->limit_ms, (seen_ms < idle_ms ? seen_ms : idle_ms) + 1); /* 0 is: unknown */
+    if (idle_ms < SL_IDLE_LIMIT_LEAST_MS) {
+        return; /* no server's timer is so short: it had another reason */
+    }
+    if (n == 0 || now_ms - seen_at_ms >= SL_IDLE_LIMIT_FORGET_MS || !is_same(seen_ms, idle_ms)) {
+        see(idle, idle_ms, 1, now_ms);
+        return;
+    }
+    if (now_ms - seen_at_ms < SL_IDLE_LIMIT_APART_MS) {
+        return; /* perhaps the same event, which ends many */
+    }
+    uint64_t least_ms = seen_ms < idle_ms ? seen_ms : idle_ms;
+    see(idle, least_ms, n < SEEN_N ? n + 1 : n, now_ms);
+    if (n + 1 >= SEEN_N) {
+        STORE(idle->limit_ms, least_ms);
         STORE(idle->learned_at_ms, now_ms);
     }
-    STORE(idle->seen_ms, idle_ms);
-    STORE(idle->seen_at_ms, now_ms);
 }
 
 uint64_t sl_idle_limit_below(uint64_t limit_ms)
 {
-    uint64_t below_ms = limit_ms - limit_ms / 5;
-
-    return below_ms >= SL_IDLE_LIMIT_LEAST_MS ? below_ms : 0;
+    return limit_ms - limit_ms / 5;
 }
 
 uint64_t sl_idle_limit_learned(const struct sl_endpoint *ep, uint64_t now_ms)

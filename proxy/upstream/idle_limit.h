@@ -4,8 +4,8 @@
  *
  * A request that is sent while the endpoint closes is lost, or answered twice. So a connection must
  * be given up before the endpoint does it. One close proves nothing: it may be a restart, which
- * ends all connections at once, whatever their age. Two closes some time apart, of connections that
- * had been idle equally long, are a timer.
+ * ends all connections at once, whatever their age. Three closes some time apart, of connections
+ * that had been idle equally long, are a timer.
  *
  * Lifetime:  the state is in the endpoint
  * Thread:    any worker at any time; relaxed atomics: what two workers learn at once may be lost
@@ -21,20 +21,18 @@
 
 #define SL_IDLE_LIMIT_APART_MS 1000
 #define SL_IDLE_LIMIT_FORGET_MS (600 * 1000)
-#define SL_IDLE_LIMIT_LEAST_MS                                         \
-    16 /* below it, keeping connections is a race that is not worth it \
-        */
+#define SL_IDLE_LIMIT_LEAST_MS 250
 
 /* ep closed a connection that had been idle for idle_ms. */
 void sl_idle_limit_on_closed(struct sl_endpoint *ep, uint64_t idle_ms, uint64_t now_ms);
 
-/* How long to keep a connection: wanted_ms, or 0.8 of what ep was seen to bear; 0: not at all. */
+/* How long to keep a connection: wanted_ms, or 0.8 of what ep was seen to bear. */
 uint64_t sl_idle_limit_apply(const struct sl_endpoint *ep, uint64_t wanted_ms, uint64_t now_ms);
 
 /* After how long ep closes idle connections, as far as that is known; 0: not. */
 uint64_t sl_idle_limit_learned(const struct sl_endpoint *ep, uint64_t now_ms);
 
-/* 0.8 of an endpoint's limit, 0 when that is too little. */
+/* 0.8 of an endpoint's limit. */
 uint64_t sl_idle_limit_below(uint64_t limit_ms);
 
 #endif
