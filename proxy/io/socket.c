@@ -5,10 +5,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -237,6 +239,13 @@ bool sl_socket_is_broken(int fd)
     struct pollfd p = {.fd = fd};
 
     return poll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0;
+}
+
+uint32_t sl_socket_unsent(int fd)
+{
+    int bytes = 0;
+
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 ? (uint32_t)bytes : 0;
 }
 
 void sl_socket_close(int fd)

@@ -40,6 +40,9 @@ bool sl_socket_is_quiet(int fd);
 /* Whether it was reset, or failed otherwise: an orderly end does not count. */
 bool sl_socket_is_broken(int fd);
 
+/* Bytes that the kernel has not got rid of: sent and not acknowledged, or not sent at all. */
+uint32_t sl_socket_unsent(int fd);
+
 void sl_socket_close(int fd);
 
 /* The next close sends RST: for a peer that must not take a cut body for a whole one. */

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define KERNEL_BYTES_UNKNOWN UINT32_MAX
 #define SEND_BATCH_N 16     /* vectors of queued chunks a writev */
 #define READ_AGAIN_MAX_N 16 /* calls of on_readable a turn for bytes inside the transport */
 
@@ -111,6 +112,24 @@ static void deliver_readable(struct sl_stream *s)
     }
 }
 
+static void note_taken(struct sl_stream *s, uint32_t kernel_bytes)
+{
+    s->taken_ms = (uint32_t)sl_loop_now_ms(s->io.loop);
+    s->kernel_bytes = kernel_bytes;
+}
+
+uint64_t sl_stream_stalled_ms(struct sl_stream *s)
+{
+    uint32_t kernel_bytes = sl_socket_unsent(s->fd);
+
+    if (s->kernel_bytes == KERNEL_BYTES_UNKNOWN) {
+        s->kernel_bytes = kernel_bytes;
+    } else if (s->kernel_bytes != kernel_bytes) {
+        note_taken(s, kernel_bytes);
+    }
+    return (uint32_t)sl_loop_now_ms(s->io.loop) - s->taken_ms;
+}
+
 static int send_queued(struct sl_stream *s)
 {
     while (s->unsent.bytes > 0) {
@@ -122,7 +141,7 @@ static int send_queued(struct sl_stream *s)
             return (int)sent;
         }
         s->wrote = true;
-        s->taken_ms = (uint32_t)sl_loop_now_ms(s->io.loop);
+        note_taken(s, KERNEL_BYTES_UNKNOWN);
         sl_queue_consume(&s->unsent, s->chunks, (size_t)sent);
     }
     return SL_OK;
@@ -276,7 +295,7 @@ void sl_stream_send(struct sl_stream *s, const struct iovec *iov, int n)
         return;
     }
     if (s->unsent.bytes == 0) {
-        s->taken_ms = (uint32_t)sl_loop_now_ms(s->io.loop);
+        note_taken(s, KERNEL_BYTES_UNKNOWN);
     }
     int rc = queue_rest(s, iov, n, done);
     if (rc != SL_OK) {

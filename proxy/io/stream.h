@@ -78,18 +78,18 @@ struct sl_stream {
     struct sl_tls_session *tls; /* of the TLS transport */
     struct sl_chunk_pool *chunks;
     struct sl_queue unsent;
-    struct sl_task late; /* on_broken is due, or on_readable again */
-    int fd;              /* -1: closed */
-    uint32_t taken_ms;   /* low bits of the loop's clock: the kernel last took of unsent, or was not
-                            to take all */
+    struct sl_task late;   /* on_broken is due, or on_readable again */
+    int fd;                /* -1: closed */
+    uint32_t taken_ms;     /* low bits of the loop's clock: the last progress of unsent */
+    uint32_t kernel_bytes; /* what the kernel still had for the peer at the last look */
     int16_t broken_code;
-    bool fails; /* on_broken is due with broken_code */
-    bool again; /* bytes are left inside the transport */
-    bool connecting;
-    bool open; /* on_open came with SL_OK */
-    bool reading;
-    bool wrote;    /* the kernel took bytes since the owner last cleared this */
-    bool was_high; /* unsent passed the high mark: on_drained is owed */
+    bool fails : 1; /* on_broken is due with broken_code */
+    bool again : 1; /* bytes are left inside the transport */
+    bool connecting : 1;
+    bool open : 1; /* on_open came with SL_OK */
+    bool reading : 1;
+    bool wrote : 1;    /* the kernel took bytes since the owner last cleared this */
+    bool was_high : 1; /* unsent passed the high mark: on_drained is owed */
 };
 
 extern const struct sl_transport_ops sl_transport_plain;
@@ -117,11 +117,10 @@ static inline size_t sl_stream_unsent(const struct sl_stream *s)
     return s->unsent.bytes;
 }
 
-/* For how long nothing of unsent was taken; it is not empty. */
-static inline uint64_t sl_stream_stalled_ms(const struct sl_stream *s)
-{
-    return (uint32_t)sl_loop_now_ms(s->io.loop) - s->taken_ms;
-}
+/* For how long the peer has taken nothing, while unsent is not empty. The kernel asks for more only
+ * when a good part of what it has is through, so its own buffer is looked at: progress is noticed
+ * by the second of two calls between which it happened. */
+uint64_t sl_stream_stalled_ms(struct sl_stream *s);
 
 /* Whether the producer has to stop: pair with on_drained. */
 bool sl_stream_is_high(struct sl_stream *s);

@@ -412,7 +412,7 @@ void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint
     if (x->down->ops->is_high(x->down)) {
         x->up->ops->read_off(x->up);
         sl_exchange_enter(x, SL_PHASE_STALLED,
-                          x->down->listener->cells[x->w->idx].timeouts.write_ms);
+                          (x->down->listener->cells[x->w->idx].timeouts.write_ms + 1) / 2);
         return;
     }
     sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);

@@ -44,7 +44,7 @@ void sl_exchange_await(struct sl_exchange *x)
         sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, t->first_byte_ms);
     } else {
         bool waits = x->request_ended || x->up->ops->is_high(x->up); /* else for the client */
-        sl_exchange_enter(x, SL_PHASE_SENDING, waits ? t->write_ms : 0);
+        sl_exchange_enter(x, SL_PHASE_SENDING, waits ? (t->write_ms + 1) / 2 : 0);
     }
 }
 
@@ -74,7 +74,8 @@ static void beat(struct sl_exchange *x)
     }
 }
 
-/* Whoever takes a little is slow, not gone: its time runs from the last bytes that it took. */
+/* Whoever takes a little is slow, not gone: its time runs from the last bytes that it took. The
+ * first look comes at half of it, for progress shows between two. */
 static bool still_takes(struct sl_exchange *x)
 {
     uint64_t write_ms;

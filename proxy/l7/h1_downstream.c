@@ -123,7 +123,8 @@ void sl_h1_downstream_close_gracefully(struct sl_h1_downstream *c, bool unread)
         c->state = SL_H1_DOWN_FLUSHING;
         c->unread = unread;
         sl_stream_read_off(&c->stream);
-        sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.write_ms);
+        /* Half of it, for progress shows between two looks. */
+        sl_h1_downstream_set_deadline(c, (sl_h1_downstream_cell(c)->timeouts.write_ms + 1) / 2);
     } else if (unread) {
         linger(c);
     } else {

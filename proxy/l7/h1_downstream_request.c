@@ -306,14 +306,14 @@ void sl_h1_downstream_go_idle(struct sl_h1_downstream *c)
     sl_h1_downstream_begin_idle(c);
 }
 
-/* Whether the answer has left is not known yet: a look after write_ms at the latest. */
+/* Whether the answer has left is not known yet: a look in time for its clock. */
 void sl_h1_downstream_begin_idle(struct sl_h1_downstream *c)
 {
     uint64_t idle_ms = sl_h1_downstream_cell(c)->timeouts.idle_ms;
-    uint64_t write_ms = sl_h1_downstream_cell(c)->timeouts.write_ms;
+    uint64_t look_ms = (sl_h1_downstream_cell(c)->timeouts.write_ms + 1) / 2;
 
     c->due_ms = (uint32_t)(sl_loop_now_ms(c->w->loop) + idle_ms);
-    sl_h1_downstream_set_deadline(c, idle_ms < write_ms ? idle_ms : write_ms);
+    sl_h1_downstream_set_deadline(c, idle_ms < look_ms ? idle_ms : look_ms);
 }
 
 bool sl_h1_downstream_may_outlive_body(const struct sl_h1_downstream *c,

@@ -40,12 +40,15 @@ def thread_id(pid: int, name: str) -> int:
 
 
 class Strace:
-    """Attached to a thread from its making until calls()."""
+    """Attached to a thread from its making until calls(). inject: calls that fail, as strace says
+    it: "sendto:error=ECONNRESET:when=1"."""
 
-    def __init__(self, tid: int, path: Path) -> None:
+    def __init__(self, tid: int, path: Path, inject: str = "") -> None:
         self.tid = tid
         self.path = path
-        self.process = Process(["strace", "-q", "-s", "48", "-o", str(path), "-p", str(tid)])
+        faults = ["-e", f"inject={inject}"] if inject else []
+        self.process = Process(
+            ["strace", "-q", "-s", "48", *faults, "-o", str(path), "-p", str(tid)])
         wait_until(self._attached, 10, f"strace to attach to {tid}", self.process.log)
 
     def _attached(self) -> bool:
