@@ -5,29 +5,17 @@
 #include <sluiced/reason.h>
 #include <sluiced/version.h>
 
+#include "metrics_line.h"
 #include "metrics_table.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/base/text.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
-#define LABELS_MAX_N 6
 #define OTHER "_other"
 #define ADDRESS_BYTES 128
-
-struct label {
-    const char *name;
-    const char *value;
-};
-
-struct labels {
-    struct label items[LABELS_MAX_N];
-    size_t n;
-};
 
 /* Endpoints are read once and said seven times. */
 struct endpoint_row {
@@ -69,87 +57,24 @@ static const char *const scope_labels[SL_SCOPES_N][SL_SERIES_LABELS_N] = {
 static const char *const code_classes[SL_CODE_CLASSES_N] = {"none", "1xx", "2xx",
                                                             "3xx",  "4xx", "5xx"};
 
-static void add_label(struct labels *l, const char *name, const char *value)
+static struct sl_metric_labels labels_of(const struct sl_series *s)
 {
-    l->items[l->n++] = (struct label){name, value};
-}
-
-static struct labels labels_of(const struct sl_series *s)
-{
-    struct labels l = {.n = 0};
+    struct sl_metric_labels l = {.n = 0};
 
     for (size_t i = 0; i < sl_scope_labels_n(s->scope); i++) {
-        add_label(&l, scope_labels[s->scope][i], s->labels[i]);
+        sl_metric_label(&l, scope_labels[s->scope][i], s->labels[i]);
     }
     return l;
 }
 
-static void put_escaped(struct sl_text *out, const char *value)
+static void put_count(struct exposition *x, const struct sl_metric *m,
+                      const struct sl_metric_labels *l, uint64_t value)
 {
-    for (;;) {
-        size_t plain = strcspn(value, "\\\"\n");
-        sl_text_append(out, (struct sl_slice){value, plain});
-        value += plain;
-        if (*value == '\0') {
-            return;
-        }
-        sl_text_append_str(out, *value == '\n' ? "\\n" : *value == '"' ? "\\\"" : "\\\\");
-        value++;
-    }
+    sl_metric_put_count(x->out, m->name, "", l, value);
 }
 
-/* All of a line but the value. */
-static void put_name(struct sl_text *out, const char *name, const char *suffix,
-                     const struct labels *l)
-{
-    sl_text_append_str(out, name);
-    sl_text_append_str(out, suffix);
-    for (size_t i = 0; i < l->n; i++) {
-        sl_text_append_str(out, i == 0 ? "{" : ",");
-        sl_text_append_str(out, l->items[i].name);
-        sl_text_append_str(out, "=\"");
-        put_escaped(out, l->items[i].value);
-        sl_text_append_str(out, "\"");
-    }
-    sl_text_append_str(out, l->n > 0 ? "} " : " ");
-}
-
-static void put_count(struct exposition *x, const struct sl_metric *m, const struct labels *l,
-                      uint64_t value)
-{
-    put_name(x->out, m->name, "", l);
-    sl_text_append_u64(x->out, value);
-    sl_text_append_str(x->out, "\n");
-}
-
-/* Exact, without trailing zeros: 0.00025, 32.768, 2. */
-static void format_seconds(uint64_t us, char *buf, size_t size_bytes)
-{
-    int n = snprintf(buf, size_bytes, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
-    size_t len = n > 0 && (size_t)n < size_bytes ? (size_t)n : 0;
-
-    while (len > 0 && buf[len - 1] == '0') {
-        len--;
-    }
-    if (len > 0 && buf[len - 1] == '.') {
-        len--;
-    }
-    buf[len] = '\0';
-}
-
-static void put_seconds(struct exposition *x, const char *name, const char *suffix,
-                        const struct labels *l, uint64_t us)
-{
-    char text[32];
-
-    format_seconds(us, text, sizeof(text));
-    put_name(x->out, name, suffix, l);
-    sl_text_append_str(x->out, text);
-    sl_text_append_str(x->out, "\n");
-}
-
-static void put_member(struct exposition *x, const struct sl_metric *m, const struct labels *l,
-                       const void *info)
+static void put_member(struct exposition *x, const struct sl_metric *m,
+                       const struct sl_metric_labels *l, const void *info)
 {
     const char *member = (const char *)info + m->at;
     uint64_t value = 0;
@@ -171,7 +96,7 @@ static void put_member(struct exposition *x, const struct sl_metric *m, const st
         break;
     }
     if (m->kind == SL_METRIC_MS) {
-        put_seconds(x, m->name, "", l, value * 1000);
+        sl_metric_put_seconds(x->out, m->name, "", l, value * 1000);
     } else {
         put_count(x, m, l, value);
     }
@@ -179,25 +104,25 @@ static void put_member(struct exposition *x, const struct sl_metric *m, const st
 
 static void write_build(struct exposition *x, const struct sl_metric *m)
 {
-    struct labels l = {.n = 0};
+    struct sl_metric_labels l = {.n = 0};
 
-    add_label(&l, "version", SL_VERSION);
+    sl_metric_label(&l, "version", SL_VERSION);
     put_count(x, m, &l, 1);
 }
 
 static void write_process(struct exposition *x, const struct sl_metric *m)
 {
-    put_member(x, m, &(struct labels){.n = 0}, &x->process);
+    put_member(x, m, &(struct sl_metric_labels){.n = 0}, &x->process);
 }
 
 static void write_reload_ok(struct exposition *x, const struct sl_metric *m)
 {
-    put_count(x, m, &(struct labels){.n = 0}, x->process.reload_error[0] == '\0' ? 1 : 0);
+    put_count(x, m, &(struct sl_metric_labels){.n = 0}, x->process.reload_error[0] == '\0' ? 1 : 0);
 }
 
 static void write_log_dropped(struct exposition *x, const struct sl_metric *m)
 {
-    put_count(x, m, &(struct labels){.n = 0}, sl_log_dropped_n());
+    put_count(x, m, &(struct sl_metric_labels){.n = 0}, sl_log_dropped_n());
 }
 
 /* One that counted nothing is left out: buckets of all pairs of routes and pools are many lines. */
@@ -206,7 +131,7 @@ static void put_histogram(struct exposition *x, const struct sl_metric *m,
 {
     uint64_t count = 0;
     uint64_t counts[SL_HISTOGRAM_BUCKETS_N + 1];
-    struct labels l = labels_of(s);
+    struct sl_metric_labels l = labels_of(s);
 
     for (size_t i = 0; i <= SL_HISTOGRAM_BUCKETS_N; i++) {
         count += sl_series_sum(s, m->at + i);
@@ -216,26 +141,23 @@ static void put_histogram(struct exposition *x, const struct sl_metric *m,
         return;
     }
     for (size_t i = 0; i <= SL_HISTOGRAM_BUCKETS_N; i++) {
-        struct labels with_bound = l;
-        char bound[32] = "+Inf";
+        struct sl_metric_labels with_bound = l;
+        char bound[SL_METRIC_SECONDS_BYTES] = "+Inf";
 
         if (i < SL_HISTOGRAM_BUCKETS_N) {
-            format_seconds(sl_histogram_bound_us(i), bound, sizeof(bound));
+            sl_metric_format_seconds(sl_histogram_bound_us(i), bound);
         }
-        add_label(&with_bound, "le", bound);
-        put_name(x->out, m->name, "_bucket", &with_bound);
-        sl_text_append_u64(x->out, counts[i]);
-        sl_text_append_str(x->out, "\n");
+        sl_metric_label(&with_bound, "le", bound);
+        sl_metric_put_count(x->out, m->name, "_bucket", &with_bound, counts[i]);
     }
-    put_seconds(x, m->name, "_sum", &l, sl_series_sum(s, m->at + SL_HISTOGRAM_BUCKETS_N + 1));
-    put_name(x->out, m->name, "_count", &l);
-    sl_text_append_u64(x->out, count);
-    sl_text_append_str(x->out, "\n");
+    sl_metric_put_seconds(x->out, m->name, "_sum", &l,
+                          sl_series_sum(s, m->at + SL_HISTOGRAM_BUCKETS_N + 1));
+    sl_metric_put_count(x->out, m->name, "_count", &l, count);
 }
 
 static void put_series(struct exposition *x, const struct sl_metric *m, const struct sl_series *s)
 {
-    struct labels l = labels_of(s);
+    struct sl_metric_labels l = labels_of(s);
 
     if (m->type == SL_METRIC_HISTOGRAM) {
         put_histogram(x, m, s);
@@ -247,7 +169,7 @@ static void put_series(struct exposition *x, const struct sl_metric *m, const st
 /* Read the ended first: what begins meanwhile then never makes the difference negative. */
 static void put_open(struct exposition *x, const struct sl_metric *m, const struct sl_series *s)
 {
-    struct labels l = labels_of(s);
+    struct sl_metric_labels l = labels_of(s);
     uint64_t ended_n = sl_series_sum(s, m->at + 1);
     uint64_t begun_n = sl_series_sum(s, m->at);
 
@@ -257,10 +179,10 @@ static void put_open(struct exposition *x, const struct sl_metric *m, const stru
 static void put_reasons(struct exposition *x, const struct sl_metric *m, const struct sl_series *s)
 {
     for (size_t r = 0; r < SL_REASONS_N; r++) {
-        struct labels l = labels_of(s);
+        struct sl_metric_labels l = labels_of(s);
         uint64_t value = sl_series_sum(s, m->at + r);
 
-        add_label(&l, "reason", sl_reason_name((enum sl_reason)r));
+        sl_metric_label(&l, "reason", sl_reason_name((enum sl_reason)r));
         if (value > 0) {
             put_count(x, m, &l, value);
         }
@@ -270,11 +192,11 @@ static void put_reasons(struct exposition *x, const struct sl_metric *m, const s
 static void put_requests(struct exposition *x, const struct sl_metric *m, const struct sl_series *s)
 {
     for (size_t i = 0; i < (size_t)SL_REASONS_N * SL_CODE_CLASSES_N; i++) {
-        struct labels l = labels_of(s);
+        struct sl_metric_labels l = labels_of(s);
         uint64_t value = sl_series_sum(s, m->at + i);
 
-        add_label(&l, "code", code_classes[i % SL_CODE_CLASSES_N]);
-        add_label(&l, "reason", sl_reason_name((enum sl_reason)(i / SL_CODE_CLASSES_N)));
+        sl_metric_label(&l, "code", code_classes[i % SL_CODE_CLASSES_N]);
+        sl_metric_label(&l, "reason", sl_reason_name((enum sl_reason)(i / SL_CODE_CLASSES_N)));
         if (value > 0) {
             put_count(x, m, &l, value);
         }
@@ -304,13 +226,13 @@ static void put_sides(struct exposition *x, const struct sl_metric *m, size_t li
 
     x->control->route(x->control, listener, route, &r);
     for (size_t i = 0; i < r.sides_n; i++) {
-        struct labels l = {.n = 0};
+        struct sl_metric_labels l = {.n = 0};
         struct sl_side_info side;
 
         x->control->side(x->control, listener, route, i, &side);
-        add_label(&l, "listener", listener_name);
-        add_label(&l, "route", r.name);
-        add_label(&l, "pool", side.pool);
+        sl_metric_label(&l, "listener", listener_name);
+        sl_metric_label(&l, "route", r.name);
+        sl_metric_label(&l, "pool", side.pool);
         put_member(x, m, &l, &side);
     }
 }
@@ -334,10 +256,10 @@ static void write_states(struct exposition *x, const struct sl_metric *m)
 
         x->control->pool(x->control, i, &pool);
         for (size_t s = 0; s < STATES_N; s++) {
-            struct labels l = {.n = 0};
+            struct sl_metric_labels l = {.n = 0};
 
-            add_label(&l, "pool", pool.name);
-            add_label(&l, "state", state_names[s]);
+            sl_metric_label(&l, "pool", pool.name);
+            sl_metric_label(&l, "state", state_names[s]);
             put_count(x, m, &l, x->states[i].endpoints_n[s]);
         }
     }
@@ -346,11 +268,11 @@ static void write_states(struct exposition *x, const struct sl_metric *m)
 static void write_pools(struct exposition *x, const struct sl_metric *m)
 {
     for (size_t i = 0; i < x->process.pools_n; i++) {
-        struct labels l = {.n = 0};
+        struct sl_metric_labels l = {.n = 0};
         struct sl_pool_info pool;
 
         x->control->pool(x->control, i, &pool);
-        add_label(&l, "pool", pool.name);
+        sl_metric_label(&l, "pool", pool.name);
         put_member(x, m, &l, &pool);
     }
 }
@@ -362,10 +284,10 @@ static void write_relists(struct exposition *x, const struct sl_metric *m)
 
         x->control->pool(x->control, i, &pool);
         for (int cause = 0; cause < SL_RELIST_CAUSES_N; cause++) {
-            struct labels l = {.n = 0};
+            struct sl_metric_labels l = {.n = 0};
 
-            add_label(&l, "pool", pool.name);
-            add_label(&l, "cause", sl_relist_cause_name((enum sl_relist_cause)cause));
+            sl_metric_label(&l, "pool", pool.name);
+            sl_metric_label(&l, "cause", sl_relist_cause_name((enum sl_relist_cause)cause));
             put_count(x, m, &l, pool.discovery.relists_n[cause]);
         }
     }
@@ -374,14 +296,15 @@ static void write_relists(struct exposition *x, const struct sl_metric *m)
 static void write_ages(struct exposition *x, const struct sl_metric *m)
 {
     for (size_t i = 0; i < x->process.pools_n; i++) {
-        struct labels l = {.n = 0};
+        struct sl_metric_labels l = {.n = 0};
         struct sl_pool_info pool;
 
         x->control->pool(x->control, i, &pool);
         uint64_t at_ms = pool.discovery.fresh_at_ms;
         if (at_ms > 0) {
-            add_label(&l, "pool", pool.name);
-            put_seconds(x, m->name, "", &l, pool.now_ms > at_ms ? (pool.now_ms - at_ms) * 1000 : 0);
+            sl_metric_label(&l, "pool", pool.name);
+            sl_metric_put_seconds(x->out, m->name, "", &l,
+                                  pool.now_ms > at_ms ? (pool.now_ms - at_ms) * 1000 : 0);
         }
     }
 }
@@ -390,14 +313,14 @@ static void write_endpoints(struct exposition *x, const struct sl_metric *m)
 {
     for (size_t i = 0; i < x->rows_n; i++) {
         const struct endpoint_row *row = &x->rows[i];
-        struct labels l = {.n = 0};
+        struct sl_metric_labels l = {.n = 0};
         char address[ADDRESS_BYTES] = OTHER;
 
         if (i < SL_METRICS_ENDPOINTS_MAX_N) {
             sl_address_format(&row->address, address, sizeof(address));
         }
-        add_label(&l, "pool", row->pool);
-        add_label(&l, "endpoint", address);
+        sl_metric_label(&l, "pool", row->pool);
+        sl_metric_label(&l, "endpoint", address);
         put_count(x, m, &l, row->values[m->at]);
     }
 }
