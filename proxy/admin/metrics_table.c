@@ -34,6 +34,15 @@
         .kind = SL_METRIC_##member_kind,                     \
         .at = offsetof(struct sl_pool_info, member),         \
     }
+#define AGE(metric, member, text)                    \
+    {                                                \
+        .name = (metric),                            \
+        .labels = "pool",                            \
+        .help = (text),                              \
+        .type = SL_METRIC_GAUGE,                     \
+        .source = SL_METRIC_AGES,                    \
+        .at = offsetof(struct sl_pool_info, member), \
+    }
 #define SIDE(metric, member_kind, member, text)      \
     {                                                \
         .name = (metric),                            \
@@ -151,13 +160,21 @@ const struct sl_metric sl_metrics[] = {
     POOL("sluiced_pool_synced", GAUGE, BOOL, discovery.synced,
          "Whether discovery has answered since it was started."),
     {
-        .name = "sluiced_discovery_age_seconds",
-        .labels = "pool",
-        .help = "Since discovery last proved that the endpoints are current; no sample before.",
+        .name = "sluiced_discovery_state",
+        .labels = "pool, state",
+        .help = "1 for the state that discovery is in, 0 for the others.",
         .type = SL_METRIC_GAUGE,
-        .source = SL_METRIC_AGES,
-        .at = offsetof(struct sl_pool_info, discovery.fresh_at_ms),
+        .source = SL_METRIC_SOURCE_STATES,
     },
+    AGE("sluiced_discovery_age_seconds", discovery.fresh_at_ms,
+        "Since discovery last proved that the endpoints are current; no sample before."),
+    AGE("sluiced_discovery_event_age_seconds", discovery.event_at_ms,
+        "Since discovery was last told of a change; no sample before."),
+    AGE("sluiced_discovery_bookmark_age_seconds", discovery.bookmark_at_ms,
+        "Since discovery was last told that nothing changed; no sample before."),
+    POOL("sluiced_discovery_watches", GAUGE, U64, discovery.watches_n,
+         "Streams that bring changes; pools may share one, so a sum over pools may exceed what is "
+         "open."),
     POOL("sluiced_discovery_events_total", COUNTER, U64, discovery.events_n,
          "Changes that discovery was told of."),
     {
@@ -171,6 +188,11 @@ const struct sl_metric sl_metrics[] = {
     },
     POOL("sluiced_discovery_reconnects_total", COUNTER, U64, discovery.reconnects_n,
          "Watches opened after the first."),
+    POOL("sluiced_discovery_comparisons_total", COUNTER, U64, discovery.comparisons_n,
+         "Comparisons of what discovery holds with what its server has."),
+    POOL("sluiced_discovery_drift_total", COUNTER, U64, discovery.drift_n,
+         "Objects that a comparison found different although no event was on its way: missed "
+         "changes."),
     POOL("sluiced_discovery_errors_total", COUNTER, U64, discovery.errors_n,
          "Failures of discovery, each tried again."),
     SERIES("sluiced_pool_connects_total", "pool", COUNTER, POOL, SL_POOL_CONNECTS,

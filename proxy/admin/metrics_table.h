@@ -20,20 +20,21 @@ enum sl_metric_type {
 
 /* Where the samples come from, and so with which labels. */
 enum sl_metric_source {
-    SL_METRIC_BUILD,       /* 1, labelled with the version */
-    SL_METRIC_PROCESS,     /* member of struct sl_process_info */
-    SL_METRIC_RELOAD_OK,   /* whether it has no reload_error */
-    SL_METRIC_LOG_DROPPED, /* sl_log_dropped_n() */
-    SL_METRIC_SERIES,      /* value of the scope's series */
-    SL_METRIC_OPEN,        /* value less the one after it: begun and not ended */
-    SL_METRIC_REASONS,     /* values from there on, one a reason */
-    SL_METRIC_REQUESTS,    /* the same, one a reason and class of status codes */
-    SL_METRIC_SIDES,       /* member of struct sl_side_info */
-    SL_METRIC_STATES,      /* endpoints of a pool in each state */
-    SL_METRIC_POOLS,       /* member of struct sl_pool_info */
-    SL_METRIC_AGES,        /* how long ago it is, where it ever was */
-    SL_METRIC_RELISTS,     /* lists of discovery, by cause */
-    SL_METRIC_ENDPOINTS,   /* value of enum sl_metric_endpoint_value */
+    SL_METRIC_BUILD,         /* 1, labelled with the version */
+    SL_METRIC_PROCESS,       /* member of struct sl_process_info */
+    SL_METRIC_RELOAD_OK,     /* whether it has no reload_error */
+    SL_METRIC_LOG_DROPPED,   /* sl_log_dropped_n() */
+    SL_METRIC_SERIES,        /* value of the scope's series */
+    SL_METRIC_OPEN,          /* value less the one after it: begun and not ended */
+    SL_METRIC_REASONS,       /* values from there on, one a reason */
+    SL_METRIC_REQUESTS,      /* the same, one a reason and class of status codes */
+    SL_METRIC_SIDES,         /* member of struct sl_side_info */
+    SL_METRIC_STATES,        /* endpoints of a pool in each state */
+    SL_METRIC_POOLS,         /* member of struct sl_pool_info */
+    SL_METRIC_AGES,          /* how long ago the member is, where it ever was */
+    SL_METRIC_SOURCE_STATES, /* 1 for the one state that discovery is in, else 0 */
+    SL_METRIC_RELISTS,       /* lists of discovery, by cause */
+    SL_METRIC_ENDPOINTS,     /* value of enum sl_metric_endpoint_value */
     SL_METRIC_SOURCES_N,
 };
 

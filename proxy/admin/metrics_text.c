@@ -249,63 +249,90 @@ static void write_sides(struct exposition *x, const struct sl_metric *m)
     }
 }
 
-static void write_states(struct exposition *x, const struct sl_metric *m)
+static struct sl_metric_labels pool_label(const struct sl_pool_info *pool)
 {
-    for (size_t i = 0; i < x->process.pools_n; i++) {
-        struct sl_pool_info pool;
+    struct sl_metric_labels l = {.n = 0};
 
-        x->control->pool(x->control, i, &pool);
-        for (size_t s = 0; s < STATES_N; s++) {
-            struct sl_metric_labels l = {.n = 0};
+    sl_metric_label(&l, "pool", pool->name);
+    return l;
+}
 
-            sl_metric_label(&l, "pool", pool.name);
-            sl_metric_label(&l, "state", state_names[s]);
-            put_count(x, m, &l, x->states[i].endpoints_n[s]);
-        }
+static void put_states(struct exposition *x, const struct sl_metric *m,
+                       const struct sl_pool_info *pool, size_t pool_idx)
+{
+    for (size_t s = 0; s < STATES_N; s++) {
+        struct sl_metric_labels l = pool_label(pool);
+
+        sl_metric_label(&l, "state", state_names[s]);
+        put_count(x, m, &l, x->states[pool_idx].endpoints_n[s]);
+    }
+}
+
+static void put_pool(struct exposition *x, const struct sl_metric *m,
+                     const struct sl_pool_info *pool, size_t pool_idx)
+{
+    struct sl_metric_labels l = pool_label(pool);
+    (void)pool_idx;
+
+    put_member(x, m, &l, pool);
+}
+
+static void put_source_states(struct exposition *x, const struct sl_metric *m,
+                              const struct sl_pool_info *pool, size_t pool_idx)
+{
+    (void)pool_idx;
+
+    for (int state = 0; state < SL_SOURCE_STATES_N; state++) {
+        struct sl_metric_labels l = pool_label(pool);
+
+        sl_metric_label(&l, "state", sl_source_state_name((enum sl_source_state)state));
+        put_count(x, m, &l, (int)pool->discovery.state == state);
+    }
+}
+
+static void put_relists(struct exposition *x, const struct sl_metric *m,
+                        const struct sl_pool_info *pool, size_t pool_idx)
+{
+    (void)pool_idx;
+
+    for (int cause = 0; cause < SL_RELIST_CAUSES_N; cause++) {
+        struct sl_metric_labels l = pool_label(pool);
+
+        sl_metric_label(&l, "cause", sl_relist_cause_name((enum sl_relist_cause)cause));
+        put_count(x, m, &l, pool->discovery.relists_n[cause]);
+    }
+}
+
+static void put_age(struct exposition *x, const struct sl_metric *m,
+                    const struct sl_pool_info *pool, size_t pool_idx)
+{
+    struct sl_metric_labels l = pool_label(pool);
+    uint64_t at_ms;
+    (void)pool_idx;
+
+    memcpy(&at_ms, (const char *)pool + m->at, sizeof(at_ms));
+    if (at_ms > 0) {
+        sl_metric_put_seconds(x->out, m->name, "", &l,
+                              pool->now_ms > at_ms ? (pool->now_ms - at_ms) * 1000 : 0);
     }
 }
 
 static void write_pools(struct exposition *x, const struct sl_metric *m)
 {
-    for (size_t i = 0; i < x->process.pools_n; i++) {
-        struct sl_metric_labels l = {.n = 0};
-        struct sl_pool_info pool;
+    static void (*const puts_of[SL_METRIC_SOURCES_N])(struct exposition *, const struct sl_metric *,
+                                                      const struct sl_pool_info *, size_t) = {
+        [SL_METRIC_STATES] = put_states,
+        [SL_METRIC_POOLS] = put_pool,
+        [SL_METRIC_SOURCE_STATES] = put_source_states,
+        [SL_METRIC_AGES] = put_age,
+        [SL_METRIC_RELISTS] = put_relists,
+    };
 
-        x->control->pool(x->control, i, &pool);
-        sl_metric_label(&l, "pool", pool.name);
-        put_member(x, m, &l, &pool);
-    }
-}
-
-static void write_relists(struct exposition *x, const struct sl_metric *m)
-{
     for (size_t i = 0; i < x->process.pools_n; i++) {
         struct sl_pool_info pool;
 
         x->control->pool(x->control, i, &pool);
-        for (int cause = 0; cause < SL_RELIST_CAUSES_N; cause++) {
-            struct sl_metric_labels l = {.n = 0};
-
-            sl_metric_label(&l, "pool", pool.name);
-            sl_metric_label(&l, "cause", sl_relist_cause_name((enum sl_relist_cause)cause));
-            put_count(x, m, &l, pool.discovery.relists_n[cause]);
-        }
-    }
-}
-
-static void write_ages(struct exposition *x, const struct sl_metric *m)
-{
-    for (size_t i = 0; i < x->process.pools_n; i++) {
-        struct sl_metric_labels l = {.n = 0};
-        struct sl_pool_info pool;
-
-        x->control->pool(x->control, i, &pool);
-        uint64_t at_ms = pool.discovery.fresh_at_ms;
-        if (at_ms > 0) {
-            sl_metric_label(&l, "pool", pool.name);
-            sl_metric_put_seconds(x->out, m->name, "", &l,
-                                  pool.now_ms > at_ms ? (pool.now_ms - at_ms) * 1000 : 0);
-        }
+        puts_of[m->source](x, m, &pool, i);
     }
 }
 
@@ -330,9 +357,10 @@ static void (*const writers[SL_METRIC_SOURCES_N])(struct exposition *, const str
     [SL_METRIC_RELOAD_OK] = write_reload_ok, [SL_METRIC_LOG_DROPPED] = write_log_dropped,
     [SL_METRIC_SERIES] = write_series,       [SL_METRIC_OPEN] = write_series,
     [SL_METRIC_REASONS] = write_series,      [SL_METRIC_REQUESTS] = write_series,
-    [SL_METRIC_SIDES] = write_sides,         [SL_METRIC_STATES] = write_states,
-    [SL_METRIC_POOLS] = write_pools,         [SL_METRIC_AGES] = write_ages,
-    [SL_METRIC_RELISTS] = write_relists,     [SL_METRIC_ENDPOINTS] = write_endpoints,
+    [SL_METRIC_SIDES] = write_sides,         [SL_METRIC_STATES] = write_pools,
+    [SL_METRIC_POOLS] = write_pools,         [SL_METRIC_AGES] = write_pools,
+    [SL_METRIC_RELISTS] = write_pools,       [SL_METRIC_SOURCE_STATES] = write_pools,
+    [SL_METRIC_ENDPOINTS] = write_endpoints,
 };
 
 static enum endpoint_state state_of(const struct sl_endpoint_info *e)

@@ -179,22 +179,37 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     return endpoint;
 }
 
+/* How long ago at_ms is; null where it never was. */
+static void put_ago(struct builder *b, json_t *object, const char *key, uint64_t now_ms,
+                    uint64_t at_ms)
+{
+    if (at_ms > 0) {
+        put_n(b, object, key, now_ms > at_ms ? now_ms - at_ms : 0);
+    } else {
+        (void)put(b, object, key, json_null());
+    }
+}
+
 static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
 {
     json_t *discovery = made(b, json_object());
     const struct sl_source_status *d = &info->discovery;
 
+    put_text(b, discovery, "state", sl_source_state_name(d->state));
     put_bool(b, discovery, "synced", d->synced);
     put_bool(b, discovery, "connected", d->connected);
-    if (d->fresh_at_ms > 0) {
-        put_n(b, discovery, "age_ms",
-              info->now_ms > d->fresh_at_ms ? info->now_ms - d->fresh_at_ms : 0);
-    } else {
-        (void)put(b, discovery, "age_ms", json_null());
-    }
+    put_ago(b, discovery, "age_ms", info->now_ms, d->fresh_at_ms);
+    put_ago(b, discovery, "last_event_ms", info->now_ms, d->event_at_ms);
+    put_ago(b, discovery, "last_bookmark_ms", info->now_ms, d->bookmark_at_ms);
+    put_n(b, discovery, "watches", d->watches_n);
     put_n(b, discovery, "events", d->events_n);
-    put_n(b, discovery, "relists", sl_source_relists_n(d));
+    json_t *relists = put(b, discovery, "relists", json_object());
+    for (int i = 0; i < SL_RELIST_CAUSES_N; i++) {
+        put_n(b, relists, sl_relist_cause_name((enum sl_relist_cause)i), d->relists_n[i]);
+    }
     put_n(b, discovery, "reconnects", d->reconnects_n);
+    put_n(b, discovery, "comparisons", d->comparisons_n);
+    put_n(b, discovery, "drift", d->drift_n);
     put_n(b, discovery, "errors", d->errors_n);
     put_text(b, discovery, "last_error", d->last_error);
     return discovery;

@@ -201,10 +201,19 @@ static void endpoint_rows(struct table *t, const json_t *pools)
     }
 }
 
+static void format_fresh(const json_t *discovery, char *buf, size_t size_bytes)
+{
+    if (json_is_integer(json_object_get(discovery, "age_ms"))) {
+        (void)snprintf(buf, size_bytes, "%.1fs ago", (double)num(discovery, "age_ms") / 1000);
+    } else {
+        (void)snprintf(buf, size_bytes, "never");
+    }
+}
+
 static void pool_rows(struct table *t, const json_t *pools)
 {
-    static const char *const head[] = {"POOL",   "SOURCE", "BALANCE",   "HEALTH",
-                                       "SYNCED", "FRESH",  "ENDPOINTS", "PICKS"};
+    static const char *const head[] = {"POOL",  "SOURCE", "BALANCE",   "HEALTH",
+                                       "STATE", "FRESH",  "ENDPOINTS", "PICKS"};
     const json_t *pool;
     size_t i;
 
@@ -212,34 +221,51 @@ static void pool_rows(struct table *t, const json_t *pools)
     json_array_foreach(pools, i, pool)
     {
         const json_t *discovery = json_object_get(pool, "discovery");
-        char fresh[CELL_BYTES] = "never";
+        char fresh[CELL_BYTES];
         char endpoints[CELL_BYTES];
         char picks[CELL_BYTES];
 
-        if (json_is_integer(json_object_get(discovery, "age_ms"))) {
-            (void)snprintf(fresh, sizeof(fresh), "%.1fs ago",
-                           (double)num(discovery, "age_ms") / 1000);
-        }
+        format_fresh(discovery, fresh, sizeof(fresh));
         (void)snprintf(endpoints, sizeof(endpoints), "%lld", num(pool, "endpoints_n"));
         (void)snprintf(picks, sizeof(picks), "%lld", num(pool, "picks"));
-        put_row(t, (const char *const[]){str(pool, "name"), str(pool, "source"),
-                                         str(pool, "balance"), str(pool, "health"),
-                                         is_true(discovery, "synced") ? "yes" : "no", fresh,
-                                         endpoints, picks});
+        put_row(t,
+                (const char *const[]){str(pool, "name"), str(pool, "source"), str(pool, "balance"),
+                                      str(pool, "health"), or_dash(str(discovery, "state")), fresh,
+                                      endpoints, picks});
     }
 }
 
-static void put_discovery_errors(struct sl_text *out, const json_t *pools)
+static bool has_trouble(const json_t *discovery)
+{
+    return json_is_object(discovery) &&
+           (!is_true(discovery, "synced") || !is_true(discovery, "connected") ||
+            num(discovery, "drift") > 0 || str(discovery, "last_error")[0] != '\0');
+}
+
+/* A line for each pool that may not be as its endpoints really are, and why. */
+static void put_troubles(struct sl_text *out, const json_t *pools)
 {
     const json_t *pool;
     size_t i;
 
     json_array_foreach(pools, i, pool)
     {
-        const char *error = str(json_object_get(pool, "discovery"), "last_error");
-        if (error[0] != '\0') {
-            sl_text_printf(out, "discovery of %s: %s\n", str(pool, "name"), error);
+        const json_t *discovery = json_object_get(pool, "discovery");
+        const char *error = str(discovery, "last_error");
+        char fresh[CELL_BYTES];
+
+        if (!has_trouble(discovery)) {
+            continue;
         }
+        format_fresh(discovery, fresh, sizeof(fresh));
+        sl_text_printf(out, "discovery of %s: %s%s, fresh %s", str(pool, "name"),
+                       or_dash(str(discovery, "state")),
+                       is_true(discovery, "synced") ? "" : ", not synced", fresh);
+        if (num(discovery, "drift") > 0) {
+            sl_text_printf(out, ", drift %lld in %lld comparisons", num(discovery, "drift"),
+                           num(discovery, "comparisons"));
+        }
+        sl_text_printf(out, "%s%s\n", error[0] != '\0' ? ": " : "", error);
     }
 }
 
@@ -291,7 +317,7 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     put_table(out, 7, route_rows, listeners);
     sl_text_append_str(out, "\n");
     put_table(out, 8, pool_rows, pools);
-    put_discovery_errors(out, pools);
+    put_troubles(out, pools);
     sl_text_append_str(out, "\n");
     put_table(out, 8, endpoint_rows, pools);
     return ended(out, root, err);

@@ -252,6 +252,16 @@ static void some_samples_say_what_was_counted(void **state)
         "pool_endpoints{pool=\"v1\",state=\"unhealthy\"} 1\n",
         "pool_endpoints{pool=\"v1\",state=\"ejected\"} 1\n",
         "discovery_age_seconds{pool=\"v1\"} 1.5\n",
+        "discovery_event_age_seconds{pool=\"v1\"} 60\n",
+        "discovery_bookmark_age_seconds{pool=\"v1\"} 1.5\n",
+        "discovery_state{pool=\"v1\",state=\"watching\"} 1\n",
+        "discovery_state{pool=\"v1\",state=\"listing\"} 0\n",
+        "discovery_state{pool=\"v2\",state=\"watching\"} 0\n",
+        "discovery_state{pool=\"v2\",state=\"listing\"} 1\n",
+        "discovery_relists_total{pool=\"v1\",cause=\"drift\"} 2\n",
+        "discovery_comparisons_total{pool=\"v1\"} 12\n",
+        "discovery_drift_total{pool=\"v1\"} 4\n",
+        "discovery_watches{pool=\"v1\"} 2\n",
         "endpoint_requests_total{pool=\"v1\",endpoint=\"10.0.0.2:8000\"} 55\n",
         "endpoint_healthy{pool=\"v1\",endpoint=\"10.0.0.2:8000\"} 1\n",
         "endpoint_healthy{pool=\"v1\",endpoint=\"[fd00::1]:8000\"} 0\n",
@@ -264,6 +274,7 @@ static void some_samples_say_what_was_counted(void **state)
         check(strstr(text.ptr, lines[i]) != NULL, "not there: %s", lines[i]);
     }
     assert_null(strstr(text.ptr, "discovery_age_seconds{pool=\"v2\"}")); /* never fresh */
+    assert_null(strstr(text.ptr, "event_age_seconds{pool=\"v2\"}"));     /* never told */
     assert_null(strstr(text.ptr, "first_byte_seconds_bucket"));          /* never observed */
 }
 
@@ -278,6 +289,31 @@ static void a_refused_reload_and_a_process_that_is_not_ready_show(void **state)
     assert_non_null(strstr(text.ptr, "\nsluiced_ready 0\n"));
     assert_non_null(strstr(text.ptr, "\nsluiced_draining 1\n"));
     assert_non_null(strstr(text.ptr, "\nsluiced_last_reload_ok 0\n"));
+}
+
+/* As many samples as there are states, whatever they are; a row that someone forgot to name in the
+ * table of names would be no text at all. */
+static void discovery_is_in_exactly_one_state(void **state)
+{
+    static const char name[] = "\nsluiced_discovery_state{pool=\"v1\",";
+    (void)state;
+
+    for (int in = 0; in < SL_SOURCE_STATES_N; in++) {
+        char one[128];
+        int samples_n = 0;
+        int ones_n = 0;
+
+        fake.pools[0].discovery.state = (enum sl_source_state)in;
+        scrape();
+        for (const char *p = text.ptr; (p = strstr(p, name)) != NULL; samples_n++) {
+            p += strlen(name);
+            ones_n += strncmp(strchr(p, ' '), " 1\n", 3) == 0;
+        }
+        (void)snprintf(one, sizeof(one), "%sstate=\"%s\"} 1\n", name,
+                       sl_source_state_name((enum sl_source_state)in));
+        check(samples_n == SL_SOURCE_STATES_N && ones_n == 1 && strstr(text.ptr, one) != NULL,
+              "state %d: %d samples, %d of them 1", in, samples_n, ones_n);
+    }
 }
 
 static void endpoints_beyond_the_limit_are_summed_up(void **state)
@@ -355,6 +391,7 @@ int main(void)
         TEST(the_text_follows_the_format),
         TEST(some_samples_say_what_was_counted),
         TEST(a_refused_reload_and_a_process_that_is_not_ready_show),
+        TEST(discovery_is_in_exactly_one_state),
         TEST(endpoints_beyond_the_limit_are_summed_up),
         TEST(without_memory_the_text_says_so),
         TEST(the_reference_says_what_the_tables_say),

@@ -104,9 +104,10 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.health", "\"http\""},
         {"pools.0.tls", "true"},
         {"pools.0.discovery",
-         "{\"synced\":true,\"connected\":true,\"age_ms\":1500,\"events\":40,"
-         "\"relists\":1,\"reconnects\":3,\"errors\":2,"
-         "\"last_error\":\"watch: reset\"}"},
+         "{\"state\":\"watching\",\"synced\":true,\"connected\":true,\"age_ms\":1500,"
+         "\"last_event_ms\":60000,\"last_bookmark_ms\":1500,\"watches\":2,\"events\":40,"
+         "\"relists\":{\"expired\":1,\"error\":0,\"drift\":2},\"reconnects\":3,"
+         "\"comparisons\":12,\"drift\":4,\"errors\":2,\"last_error\":\"watch: reset\"}"},
         {"pools.0.picks", "95"},
         {"pools.0.picks_draining", "1"},
         {"pools.0.ejections", "3"},
@@ -121,7 +122,11 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.endpoints.3.address", "\"[fd00::1]:8000\""},
         {"pools.0.endpoints.3.health", "\"down\""},
         {"pools.0.endpoints.4.ejected_ms", "1500"},
+        {"pools.1.discovery.state", "\"listing\""},
+        {"pools.1.discovery.synced", "false"},
         {"pools.1.discovery.age_ms", "null"},
+        {"pools.1.discovery.last_event_ms", "null"},
+        {"pools.1.discovery.last_bookmark_ms", "null"},
         {"pools.1.nobody", "20"},
         {"pools.1.endpoints", "[]"},
     };
@@ -131,6 +136,15 @@ static void the_document_says_what_runs(void **state)
     for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
         check_at(rows[i].path, rows[i].expected);
     }
+}
+
+static void an_age_is_never_below_nothing(void **state)
+{
+    (void)state;
+
+    fake.pools[0].discovery.fresh_at_ms = fake.pools[0].now_ms + 1; /* read a moment later */
+    ask();
+    check_at("pools.0.discovery.age_ms", "0");
 }
 
 static void a_refused_reload_shows_its_error(void **state)
@@ -215,6 +229,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_document_says_what_runs),
+        TEST(an_age_is_never_below_nothing),
         TEST(a_refused_reload_shows_its_error),
         TEST(text_that_is_not_utf_8_does_not_spoil_the_document),
         TEST(endpoints_are_listed_up_to_the_limit_and_counted_beyond),

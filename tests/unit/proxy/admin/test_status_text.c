@@ -8,6 +8,7 @@
 #include "proxy/base/text.h"
 #include "tests/unit/check.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct fake_control fake;
@@ -55,10 +56,11 @@ static void the_status_is_a_page_of_tables(void **state)
         "                                 v2    25.0%   20\n"
         "edge      rest   -         /     v1    100.0%  15\n"
         "\n"
-        "POOL  SOURCE      BALANCE        HEALTH  SYNCED  FRESH     ENDPOINTS  PICKS\n"
-        "v1    kubernetes  least_request  http    yes     1.5s ago  5          95\n"
-        "v2    static      round_robin    none    no      never     0          0\n"
-        "discovery of v1: watch: reset\n"
+        "POOL  SOURCE      BALANCE        HEALTH  STATE     FRESH     ENDPOINTS  PICKS\n"
+        "v1    kubernetes  least_request  http    watching  1.5s ago  5          95\n"
+        "v2    kubernetes  round_robin    none    listing   never     0          0\n"
+        "discovery of v1: watching, fresh 1.5s ago, drift 4 in 12 comparisons: watch: reset\n"
+        "discovery of v2: listing, not synced, fresh never\n"
         "\n"
         "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD\n"
         "v1    10.0.0.1:8000       up            1       3          100       2         a-1\n"
@@ -89,6 +91,46 @@ static void what_is_wrong_stands_at_the_top(void **state)
     assert_non_null(strstr(text.ptr, "the last reload was refused:\na.yaml:1:1: no\n"));
 }
 
+/* What stands behind the table of pools, up to the empty line. */
+static void check_troubles(const char *expected)
+{
+    static char found[4096];
+
+    sl_text_fini(&json);
+    sl_text_fini(&text);
+    sl_text_init(&json, 1 << 20);
+    sl_text_init(&text, 1 << 20);
+    ask();
+    assert_int_equal(sl_status_text_write(sl_text_slice(&json), &text, &err), SL_OK);
+    const char *from = strstr(strstr(text.ptr, "\nv2  "), "\n") + 1;
+    from = strchr(from, '\n') + 1;
+    (void)snprintf(found, sizeof(found), "%.*s", (int)(strstr(from, "\nPOOL  ") - from), from);
+    assert_string_equal(found, expected);
+}
+
+static void only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once(void **state)
+{
+    struct sl_source_status *d = &fake.pools[0].discovery;
+    (void)state;
+
+    fake.pools[1].discovery = (struct sl_source_status){
+        .state = SL_SOURCE_STATIC, .synced = true, .connected = true, .fresh_at_ms = 100000};
+    d->drift_n = 0;
+    d->last_error[0] = '\0';
+    check_troubles("");
+    d->drift_n = 1;
+    check_troubles("discovery of v1: watching, fresh 1.5s ago, drift 1 in 12 comparisons\n");
+    d->drift_n = 0;
+    d->state = SL_SOURCE_WAITING;
+    d->connected = false;
+    check_troubles("discovery of v1: waiting, fresh 1.5s ago\n");
+    (void)snprintf(d->last_error, sizeof(d->last_error), "403 Forbidden");
+    check_troubles("discovery of v1: waiting, fresh 1.5s ago: 403 Forbidden\n");
+    d->synced = false;
+    d->fresh_at_ms = 0;
+    check_troubles("discovery of v1: waiting, not synced, fresh never: 403 Forbidden\n");
+}
+
 static void the_endpoints_alone_are_the_last_table(void **state)
 {
     (void)state;
@@ -107,7 +149,7 @@ static void a_server_cannot_steer_the_terminal(void **state)
     (void)memcpy(fake.pools[0].discovery.last_error, "\x1b[2J\x7f", 6);
     ask();
     assert_int_equal(sl_status_text_write(sl_text_slice(&json), &text, &err), SL_OK);
-    assert_non_null(strstr(text.ptr, "discovery of v1: ?[2J?\n"));
+    assert_non_null(strstr(text.ptr, " comparisons: ?[2J?\n"));
     assert_null(strchr(text.ptr, '\x1b'));
 }
 
@@ -144,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_status_is_a_page_of_tables),
         TEST(what_is_wrong_stands_at_the_top),
+        TEST(only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once),
         TEST(the_endpoints_alone_are_the_last_table),
         TEST(a_server_cannot_steer_the_terminal),
         TEST(what_is_no_status_is_refused),
