@@ -44,6 +44,12 @@ size_t sl_found_sort(struct sl_found *items, size_t n)
     return kept_n + 1;
 }
 
+static bool same_text(const struct sl_found *a, const struct sl_found *b)
+{
+    return strcmp(a->pod_name, b->pod_name) == 0 && strcmp(a->zone, b->zone) == 0 &&
+           strcmp(a->version, b->version) == 0 && strcmp(a->model, b->model) == 0;
+}
+
 bool sl_found_equal(const struct sl_found *a, size_t a_n, const struct sl_found *b, size_t b_n)
 {
     if (a_n != b_n) {
@@ -51,7 +57,7 @@ bool sl_found_equal(const struct sl_found *a, size_t a_n, const struct sl_found 
     }
     for (size_t i = 0; i < a_n; i++) {
         if (compare_identity(&a[i], &b[i]) != 0 || a[i].draining != b[i].draining ||
-            a[i].weight != b[i].weight || strcmp(a[i].pod_name, b[i].pod_name) != 0)
+            a[i].weight != b[i].weight || !same_text(&a[i], &b[i]))
         {
             return false;
         }

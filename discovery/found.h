@@ -17,7 +17,7 @@
  * EndpointSlice to another may be in both, in two states. Else the heavier one does. */
 size_t sl_found_sort(struct sl_found *items, size_t n);
 
-/* Whether two sorted arrays say the same. */
+/* Whether two sorted arrays say the same, labels included. */
 bool sl_found_equal(const struct sl_found *a, size_t a_n, const struct sl_found *b, size_t b_n);
 
 #endif

@@ -81,6 +81,9 @@ struct sl_pool_info {
 struct sl_endpoint_info {
     struct sl_address address;
     const char *pod;
+    const char *zone; /* labels of the pod, "" where it has none */
+    const char *version;
+    const char *model;
     uint16_t weight;
     bool draining;
     enum sl_health health;

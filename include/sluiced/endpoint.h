@@ -94,6 +94,13 @@ struct sl_member {
     bool draining;   /* serving and terminating */
 };
 
+/* What the pod says of itself, for people: beside the members, because each pick walks those. */
+struct sl_member_labels {
+    char zone[64]; /* "" where unknown, as are the others */
+    char version[64];
+    char model[64];
+};
+
 /* Of one worker, for one set; a line of its own, for pins move with every exchange. */
 struct sl_set_cell {
     _Alignas(64) struct sl_published_cell published;
@@ -107,7 +114,8 @@ struct sl_endpoint_set {
     size_t members_n;
     struct sl_balancer_table *table; /* immutable once built */
     uint32_t cells_n;
-    struct sl_set_cell *cells; /* one a worker */
+    struct sl_set_cell *cells;             /* one a worker */
+    const struct sl_member_labels *labels; /* of members[i]; NULL: no member has any */
 };
 
 /* How far a pick may lower its standards. The pool asks in this order and counts each descent. */

@@ -166,6 +166,9 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     b->control->endpoint(b->control, pool, i, &info);
     put_address(b, endpoint, &info.address);
     put_text(b, endpoint, "pod", info.pod);
+    put_text(b, endpoint, "zone", info.zone);
+    put_text(b, endpoint, "version", info.version);
+    put_text(b, endpoint, "model", info.model);
     put_n(b, endpoint, "weight", info.weight);
     put_bool(b, endpoint, "draining", info.draining);
     put_text(b, endpoint, "health", healths[info.health]);

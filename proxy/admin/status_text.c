@@ -9,36 +9,55 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS_MAX_N 8
+#define COLUMNS_MAX_N 11
 #define CELL_BYTES 160
 
 /* A table is written twice: once to learn the widths, once for real. */
 struct table {
     struct sl_text *out; /* NULL: measuring */
     size_t widths[COLUMNS_MAX_N];
+    bool filled[COLUMNS_MAX_N]; /* some row has something to say there */
     size_t columns_n;
+    size_t optional_n; /* the last columns: left out when no row fills them */
 };
+
+static bool is_optional(const struct table *t, size_t i)
+{
+    return i + t->optional_n >= t->columns_n;
+}
+
+static void put_cells(struct table *t, const char *const *cells)
+{
+    size_t gap = 0;
+
+    for (size_t i = 0; i < t->columns_n; i++) {
+        const char *cell = cells[i][0] == '\0' && is_optional(t, i) ? "-" : cells[i];
+        size_t width = strlen(cell);
+
+        if (t->out == NULL) {
+            t->widths[i] = width > t->widths[i] ? width : t->widths[i];
+        } else if (t->filled[i] || !is_optional(t, i)) {
+            sl_text_printf(t->out, "%*s%s", (int)gap, "", cell);
+            gap = t->widths[i] - width + 2;
+        }
+    }
+    if (t->out != NULL) {
+        sl_text_append_str(t->out, "\n");
+    }
+}
 
 static void put_row(struct table *t, const char *const *cells)
 {
     for (size_t i = 0; i < t->columns_n; i++) {
-        size_t width = strlen(cells[i]);
-
-        if (t->out == NULL) {
-            t->widths[i] = width > t->widths[i] ? width : t->widths[i];
-        } else if (i + 1 < t->columns_n) {
-            sl_text_printf(t->out, "%-*s  ", (int)t->widths[i], cells[i]);
-        } else {
-            sl_text_printf(t->out, "%s\n", cells[i]);
-        }
+        t->filled[i] = t->filled[i] || cells[i][0] != '\0';
     }
+    put_cells(t, cells);
 }
 
 /* rows writes all rows, header included, and is called once without output and once with. */
-static void put_table(struct sl_text *out, size_t columns_n,
+static void put_table(struct sl_text *out, struct table t,
                       void (*rows)(struct table *t, const json_t *from), const json_t *from)
 {
-    struct table t = {.columns_n = columns_n};
 
     rows(&t, from);
     t.out = out;
@@ -93,7 +112,7 @@ static void listener_rows(struct table *t, const json_t *listeners)
     const json_t *one;
     size_t i;
 
-    put_row(t, head);
+    put_cells(t, head);
     json_array_foreach(listeners, i, one)
     {
         char open[CELL_BYTES];
@@ -138,7 +157,7 @@ static void route_rows(struct table *t, const json_t *listeners)
     size_t i;
     size_t j;
 
-    put_row(t, head);
+    put_cells(t, head);
     json_array_foreach(listeners, i, listener)
     {
         json_array_foreach(json_object_get(listener, "routes"), j, route)
@@ -178,20 +197,23 @@ static void endpoint_row(struct table *t, const char *pool, const json_t *endpoi
     (void)snprintf(in_flight, sizeof(in_flight), "%lld", num(endpoint, "in_flight"));
     (void)snprintf(requests, sizeof(requests), "%lld", num(endpoint, "requests"));
     (void)snprintf(failures, sizeof(failures), "%lld", num(endpoint, "failures"));
-    put_row(t, (const char *const[]){pool, str(endpoint, "address"), state, weight, in_flight,
-                                     requests, failures, or_dash(str(endpoint, "pod"))});
+    put_row(t,
+            (const char *const[]){pool, str(endpoint, "address"), state, weight, in_flight,
+                                  requests, failures, str(endpoint, "pod"), str(endpoint, "zone"),
+                                  str(endpoint, "version"), str(endpoint, "model")});
 }
 
 static void endpoint_rows(struct table *t, const json_t *pools)
 {
     static const char *const head[] = {"POOL",      "ENDPOINT", "STATE",    "WEIGHT",
-                                       "IN FLIGHT", "REQUESTS", "FAILURES", "POD"};
+                                       "IN FLIGHT", "REQUESTS", "FAILURES", "POD",
+                                       "ZONE",      "VERSION",  "MODEL"};
     const json_t *pool;
     const json_t *endpoint;
     size_t i;
     size_t j;
 
-    put_row(t, head);
+    put_cells(t, head);
     json_array_foreach(pools, i, pool)
     {
         json_array_foreach(json_object_get(pool, "endpoints"), j, endpoint)
@@ -199,6 +221,12 @@ static void endpoint_rows(struct table *t, const json_t *pools)
             endpoint_row(t, str(pool, "name"), endpoint);
         }
     }
+}
+
+/* Pod and labels are there where discovery knows them. */
+static void put_endpoints(struct sl_text *out, const json_t *pools)
+{
+    put_table(out, (struct table){.columns_n = 11, .optional_n = 4}, endpoint_rows, pools);
 }
 
 static void format_fresh(const json_t *discovery, char *buf, size_t size_bytes)
@@ -217,7 +245,7 @@ static void pool_rows(struct table *t, const json_t *pools)
     const json_t *pool;
     size_t i;
 
-    put_row(t, head);
+    put_cells(t, head);
     json_array_foreach(pools, i, pool)
     {
         const json_t *discovery = json_object_get(pool, "discovery");
@@ -312,14 +340,14 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     const json_t *pools = json_object_get(root, "pools");
     put_process(out, root);
     sl_text_append_str(out, "\n");
-    put_table(out, 5, listener_rows, listeners);
+    put_table(out, (struct table){.columns_n = 5}, listener_rows, listeners);
     sl_text_append_str(out, "\n");
-    put_table(out, 7, route_rows, listeners);
+    put_table(out, (struct table){.columns_n = 7}, route_rows, listeners);
     sl_text_append_str(out, "\n");
-    put_table(out, 8, pool_rows, pools);
+    put_table(out, (struct table){.columns_n = 8}, pool_rows, pools);
     put_troubles(out, pools);
     sl_text_append_str(out, "\n");
-    put_table(out, 8, endpoint_rows, pools);
+    put_endpoints(out, pools);
     return ended(out, root, err);
 }
 
@@ -331,6 +359,6 @@ int sl_status_text_write_endpoints(struct sl_slice json, struct sl_text *out, st
     if (rc != SL_OK) {
         return rc;
     }
-    put_table(out, 8, endpoint_rows, json_object_get(root, "pools"));
+    put_endpoints(out, json_object_get(root, "pools"));
     return ended(out, root, err);
 }

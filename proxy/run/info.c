@@ -142,8 +142,11 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
 
 static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out)
 {
+    static const struct sl_member_labels none = {.zone = ""};
     struct sl_process *p = of(c);
-    const struct sl_member *m = &shown(p)->pools[pool].pool->newest->members[i];
+    const struct sl_endpoint_set *set = shown(p)->pools[pool].pool->newest;
+    const struct sl_member *m = &set->members[i];
+    const struct sl_member_labels *labels = set->labels != NULL ? &set->labels[i] : &none;
     const struct sl_endpoint *ep = m->endpoint;
     uint64_t now_ms = sl_loop_now_ms(p->loop);
     uint64_t until_ms = atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed);
@@ -151,6 +154,9 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
     *out = (struct sl_endpoint_info){
         .address = ep->address,
         .pod = ep->pod_name,
+        .zone = labels->zone,
+        .version = labels->version,
+        .model = labels->model,
         .weight = m->weight,
         .draining = m->draining,
         .health = atomic_load_explicit(&ep->health, memory_order_relaxed),

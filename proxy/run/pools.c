@@ -7,6 +7,7 @@
 
 #include "process.h"
 
+#include "discovery/found.h"
 #include "proxy/base/alloc.h"
 #include "proxy/upstream/pool.h"
 
@@ -97,26 +98,11 @@ static void publish_or_log(struct sl_run_pool *rp)
 
 /* ---- Sources */
 
-static bool same_found(const struct sl_run_source *rs, const struct sl_snapshot *s)
-{
-    if (!rs->synced || rs->found_n != s->n) {
-        return false;
-    }
-    for (size_t i = 0; i < s->n; i++) {
-        const struct sl_found *a = &rs->found[i];
-        const struct sl_found *b = &s->items[i];
-        if (sl_found_compare(a, b) != 0 || a->weight != b->weight || a->draining != b->draining) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
 {
     struct sl_run_source *rs = sl_container_of(sink, struct sl_run_source, sink);
 
-    if (same_found(rs, s)) {
+    if (rs->synced && sl_found_equal(rs->found, rs->found_n, s->items, s->n)) {
         return;
     }
     struct sl_found *copy = sl_alloc_array(s->n > 0 ? s->n : 1, sizeof(*copy));

@@ -107,8 +107,22 @@ static struct sl_endpoint *find_or_make(struct merge *m, const struct sl_found *
     return ep;
 }
 
+#define SAME_SIZE(label)                            \
+    (sizeof(((const struct sl_found *)0)->label) == \
+     sizeof(((const struct sl_member_labels *)0)->label))
+
+_Static_assert(SAME_SIZE(zone) && SAME_SIZE(version) && SAME_SIZE(model), "they are copied whole");
+
+static void copy_labels(struct sl_member_labels *to, const struct sl_found *found)
+{
+    memcpy(to->zone, found->zone, sizeof(to->zone));
+    memcpy(to->version, found->version, sizeof(to->version));
+    memcpy(to->model, found->model, sizeof(to->model));
+}
+
 int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
-                            struct sl_member *members, size_t *members_n)
+                            struct sl_member *members, struct sl_member_labels *labels,
+                            size_t *members_n)
 {
     if (snapshot->n > SL_MEMBERS_MAX_N) {
         return SL_ELIMIT;
@@ -133,6 +147,9 @@ int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapsho
         struct sl_endpoint *ep = find_or_make(&m, found[i]);
         if (ep == NULL) {
             goto fail;
+        }
+        if (labels != NULL) {
+            copy_labels(&labels[n], found[i]);
         }
         members[n++] = (struct sl_member){ep, found[i]->weight, found[i]->draining};
     }

@@ -42,9 +42,11 @@ void sl_endpoint_table_fini(struct sl_endpoint_table *t); /* no reference is lef
 
 /* Fills members (room for snapshot->n) with the endpoints of snapshot, found or new, each
  * referred to once more; *members_n: how many, as one named twice counts once. Members come
- * sorted by identity, in whatever order the snapshot is. On failure nothing has changed. */
+ * sorted by identity, in whatever order the snapshot is. labels[i]: those of members[i], room for
+ * as many; or NULL. On failure nothing has changed. */
 int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
-                            struct sl_member *members, size_t *members_n) SL_MUST_CHECK;
+                            struct sl_member *members, struct sl_member_labels *labels,
+                            size_t *members_n) SL_MUST_CHECK;
 
 /* Gives those references back. */
 void sl_endpoint_table_release(struct sl_endpoint_table *t, const struct sl_member *members,

@@ -8,6 +8,7 @@
 /* A set and its members in one allocation. */
 struct built {
     struct sl_endpoint_set set;
+    struct sl_member_labels *labels; /* an allocation of its own; often there are none */
     struct sl_member members[];
 };
 
@@ -63,6 +64,48 @@ static int alloc_cells(struct sl_endpoint_set *set, uint32_t workers_n)
     return SL_OK;
 }
 
+static bool any_labels(const struct sl_snapshot *snapshot)
+{
+    for (size_t i = 0; i < snapshot->n; i++) {
+        const struct sl_found *f = &snapshot->items[i];
+        if (f->zone[0] != '\0' || f->version[0] != '\0' || f->model[0] != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Members and their labels, without table and cells. */
+static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struct built **out)
+{
+    struct built *b = sl_alloc_flex(sizeof(*b), snapshot->n, sizeof(b->members[0]));
+    int rc = SL_ENOMEM;
+
+    if (b == NULL) {
+        return rc;
+    }
+    if (any_labels(snapshot)) {
+        b->labels = sl_alloc_array(snapshot->n, sizeof(b->labels[0]));
+        if (b->labels == NULL) {
+            goto free_built;
+        }
+    }
+    rc = sl_endpoint_table_match(&pool->endpoints, snapshot, b->members, b->labels,
+                                 &b->set.members_n);
+    if (rc != SL_OK) {
+        goto free_labels;
+    }
+    b->set.members = b->members;
+    b->set.labels = b->labels;
+    *out = b;
+    return SL_OK;
+free_labels:
+    sl_free(b->labels);
+free_built:
+    sl_free(b);
+    return rc;
+}
+
 int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
                       const struct sl_pool_config *conf, struct sl_endpoint_set **out,
                       struct sl_error *err)
@@ -75,17 +118,12 @@ int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
     if (rc != SL_OK) {
         return rc;
     }
-    b = sl_alloc_flex(sizeof(*b), snapshot->n, sizeof(b->members[0]));
-    rc = b == NULL
-             ? SL_ENOMEM
-             : sl_endpoint_table_match(&pool->endpoints, snapshot, b->members, &b->set.members_n);
+    rc = match(pool, snapshot, &b);
     if (rc != SL_OK) {
-        sl_free(b);
         return sl_error_set(err, rc, NULL, "pool %s: no room for %zu endpoints", pool->name,
                             snapshot->n);
     }
     b->set.pool = pool;
-    b->set.members = b->members;
     sl_published_init(&b->set.published, pool->workers_n, pool->on_set_done);
     pool->sets_n++;
     rc = ops->build(&b->set, conf, &table, err);
@@ -122,7 +160,9 @@ void sl_pool_free_set(struct sl_endpoint_set *set)
         pool->newest = NULL;
     }
     pool->sets_n--;
-    sl_free(sl_container_of(set, struct built, set));
+    struct built *b = sl_container_of(set, struct built, set);
+    sl_free(b->labels);
+    sl_free(b);
 }
 
 /* ---- What follows runs on workers. */

@@ -51,7 +51,8 @@ static void endpoint(struct sl_control *c, size_t of, size_t i, struct sl_endpoi
         return;
     }
     assert_true(i < fake_of(c)->many_n);
-    *out = (struct sl_endpoint_info){.pod = "", .weight = 1, .stats = {1}};
+    *out = (struct sl_endpoint_info){
+        .pod = "", .zone = "", .version = "", .model = "", .weight = 1, .stats = {1}};
     (void)snprintf(out->address.host, sizeof(out->address.host), "10.%zu.%zu.%zu", i / 65536,
                    i / 256 % 256, i % 256);
     out->address.port = 80;
@@ -78,24 +79,42 @@ static void fill_endpoints(struct fake_control *f)
     static const struct sl_endpoint_info rows[FAKE_ENDPOINTS_N] = {
         {.address = {"10.0.0.1", 8000, false},
          .pod = "a-1",
+         .zone = "eu-1a",
+         .version = "v1",
+         .model = "llama",
          .weight = 1,
          .health = SL_HEALTH_UP,
          .in_flight_n = 3,
          .stats = {100, 2, 7, 1}},
         {.address = {"10.0.0.2", 8000, false},
          .pod = "a-2",
+         .zone = "eu-1b",
+         .version = "v1",
+         .model = "",
          .weight = 1,
          .draining = true,
          .stats = {50, 0, 4, 0}},
         /* One address, two pods: the old one has gone, its watch event has not come. */
         {.address = {"10.0.0.2", 8000, false},
          .pod = "a-3",
+         .zone = "",
+         .version = "v1",
+         .model = "",
          .weight = 1,
          .in_flight_n = 1,
          .stats = {5, 0, 1, 0}},
-        {.address = {"fd00::1", 8000, false}, .pod = "", .weight = 2, .health = SL_HEALTH_DOWN},
+        {.address = {"fd00::1", 8000, false},
+         .pod = "",
+         .zone = "",
+         .version = "",
+         .model = "",
+         .weight = 2,
+         .health = SL_HEALTH_DOWN},
         {.address = {"/run/m\"\\.sock", 0, true},
          .pod = "",
+         .zone = "",
+         .version = "",
+         .model = "",
          .weight = 1,
          .ejected_ms = 1500,
          .stats = {9, 9, 9, 2}},

@@ -113,13 +113,16 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.ejections", "3"},
         {"pools.0.endpoints_n", "5"},
         {"pools.0.endpoints.0",
-         "{\"address\":\"10.0.0.1:8000\",\"pod\":\"a-1\",\"weight\":1,\"draining\":false,"
+         "{\"address\":\"10.0.0.1:8000\",\"pod\":\"a-1\",\"zone\":\"eu-1a\",\"version\":\"v1\","
+         "\"model\":\"llama\",\"weight\":1,"
+         "\"draining\":false,"
          "\"health\":\"up\",\"ejected_ms\":0,\"keepalive_learned_ms\":0,\"in_flight\":3,"
          "\"requests\":100,\"failures\":2,"
          "\"connects\":7,\"ejections\":1}"},
         {"pools.0.endpoints.1.draining", "true"},
         {"pools.0.endpoints.1.health", "\"unknown\""},
         {"pools.0.endpoints.3.address", "\"[fd00::1]:8000\""},
+        {"pools.0.endpoints.3.zone", "\"\""},
         {"pools.0.endpoints.3.health", "\"down\""},
         {"pools.0.endpoints.4.ejected_ms", "1500"},
         {"pools.1.discovery.state", "\"listing\""},

@@ -62,12 +62,18 @@ static void the_status_is_a_page_of_tables(void **state)
         "discovery of v1: watching, fresh 1.5s ago, drift 4 in 12 comparisons: watch: reset\n"
         "discovery of v2: listing, not synced, fresh never\n"
         "\n"
-        "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD\n"
-        "v1    10.0.0.1:8000       up            1       3          100       2         a-1\n"
-        "v1    10.0.0.2:8000       draining      1       0          50        0         a-2\n"
-        "v1    10.0.0.2:8000       ready         1       1          5         0         a-3\n"
-        "v1    [fd00::1]:8000      down          2       0          0         0         -\n"
-        "v1    unix:/run/m\"\\.sock  ejected 1.5s  1       0          9         9         -\n";
+        "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD  "
+        "ZONE   VERSION  MODEL\n"
+        "v1    10.0.0.1:8000       up            1       3          100       2         a-1  "
+        "eu-1a  v1       llama\n"
+        "v1    10.0.0.2:8000       draining      1       0          50        0         a-2  "
+        "eu-1b  v1       -\n"
+        "v1    10.0.0.2:8000       ready         1       1          5         0         a-3  "
+        "-      v1       -\n"
+        "v1    [fd00::1]:8000      down          2       0          0         0         -    "
+        "-      -        -\n"
+        "v1    unix:/run/m\"\\.sock  ejected 1.5s  1       0          9         9         -    "
+        "-      -        -\n";
     (void)state;
 
     ask();
@@ -142,6 +148,35 @@ static void the_endpoints_alone_are_the_last_table(void **state)
     assert_null(strstr(text.ptr, "LISTENER"));
 }
 
+static void columns_that_nobody_fills_are_left_out(void **state)
+{
+    (void)state;
+
+    for (size_t i = 0; i < FAKE_ENDPOINTS_N; i++) {
+        fake.endpoints[i].zone = "";
+        fake.endpoints[i].model = "";
+    }
+    ask();
+    assert_int_equal(sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_non_null(strstr(text.ptr, "  FAILURES  POD  VERSION\n"));
+    assert_non_null(strstr(text.ptr, "  2         a-1  v1\n"));
+    assert_non_null(strstr(text.ptr, "  0         -    -\n"));
+    assert_null(strstr(text.ptr, "ZONE"));
+
+    for (size_t i = 0; i < FAKE_ENDPOINTS_N; i++) {
+        fake.endpoints[i].pod = "";
+        fake.endpoints[i].version = "";
+    }
+    sl_text_fini(&json);
+    sl_text_fini(&text);
+    sl_text_init(&json, 1 << 20);
+    sl_text_init(&text, 1 << 20);
+    ask();
+    assert_int_equal(sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_non_null(strstr(text.ptr, "  FAILURES\n"));
+    assert_non_null(strstr(text.ptr, "  2\n"));
+}
+
 static void a_server_cannot_steer_the_terminal(void **state)
 {
     (void)state;
@@ -188,6 +223,7 @@ int main(void)
         TEST(what_is_wrong_stands_at_the_top),
         TEST(only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once),
         TEST(the_endpoints_alone_are_the_last_table),
+        TEST(columns_that_nobody_fills_are_left_out),
         TEST(a_server_cannot_steer_the_terminal),
         TEST(what_is_no_status_is_refused),
         TEST(what_is_missing_or_of_another_type_reads_as_nothing),

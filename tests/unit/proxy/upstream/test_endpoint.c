@@ -19,6 +19,7 @@ struct fixture {
     struct sl_endpoint_table table;
     struct sl_found found[FOUND_MAX_N];
     struct sl_member members[FOUND_MAX_N];
+    struct sl_member_labels labels[FOUND_MAX_N];
     size_t members_n;
 };
 
@@ -41,7 +42,7 @@ static struct sl_found found_of(const char *host, uint16_t port, const char *uid
 static int match(struct fixture *f, size_t n)
 {
     const struct sl_snapshot snapshot = {.items = f->found, .n = n};
-    return sl_endpoint_table_match(&f->table, &snapshot, f->members, &f->members_n);
+    return sl_endpoint_table_match(&f->table, &snapshot, f->members, f->labels, &f->members_n);
 }
 
 static void release(struct fixture *f)
@@ -117,11 +118,16 @@ static void order_and_repetition_in_a_snapshot_do_not_matter(void **state)
     f.found[1] = found_of("10.0.0.1", 80, "");
     f.found[2] = found_of("10.0.0.3", 80, "");
     f.found[3] = found_of("10.0.0.2", 80, "");
+    for (size_t i = 0; i < 4; i++) { /* as the last digit */
+        (void)snprintf(f.found[i].version, sizeof(f.found[i].version), "v%s",
+                       &f.found[i].address.host[7]); /* fits */
+    }
     assert_int_equal(match(&f, 4), SL_OK);
     assert_int_equal(f.members_n, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(f.members[i].endpoint->address.host[7] - '1', i);
         assert_int_equal(f.members[i].endpoint->refs_n, 1);
+        assert_int_equal(f.labels[i].version[1] - '1', i);
     }
     release(&f);
     sl_endpoint_table_fini(&f.table);

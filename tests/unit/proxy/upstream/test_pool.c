@@ -138,6 +138,36 @@ static void a_new_set_keeps_what_it_names_and_tells_who_is_gone(void **state)
     fixture_fini(&f);
 }
 
+static void labels_stand_beside_the_members_and_belong_to_the_set(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    struct sl_endpoint_set *bare = build(&f, 0, 2);
+    assert_null(bare->labels); /* costs nothing where there are none */
+    take(&f, bare);
+    (void)snprintf(f.found[1].zone, sizeof(f.found[1].zone), "eu-1a");
+    (void)snprintf(f.found[1].model, sizeof(f.found[1].model), "llama");
+    struct sl_endpoint_set *old = build(&f, 0, 2);
+    assert_string_equal(old->labels[0].zone, "");
+    assert_string_equal(old->labels[1].zone, "eu-1a");
+    assert_string_equal(old->labels[1].version, "");
+    assert_string_equal(old->labels[1].model, "llama");
+    assert_ptr_equal(old->members[1].endpoint, bare->members[1].endpoint);
+    take(&f, old);
+    assert_int_equal(free_released(), 1);
+
+    struct sl_endpoint_set *pinned = sl_pool_pin(f.pool, 0);
+    (void)snprintf(f.found[1].zone, sizeof(f.found[1].zone), "eu-1b");
+    take(&f, build(&f, 0, 2));
+    assert_string_equal(pinned->labels[1].zone, "eu-1a"); /* what is published never changes */
+    sl_pool_unpin(pinned, 0);
+    assert_int_equal(free_released(), 1);
+    assert_int_equal(sizeof(struct sl_member), 16); /* picks walk them: four on a cache line */
+    fixture_fini(&f);
+}
+
 static void a_running_exchange_keeps_its_set_and_its_endpoint(void **state)
 {
     enum sl_tier tier;
@@ -316,6 +346,7 @@ static void building_survives_each_failed_allocation_and_workers_make_none(void 
 
         fixture_init(&f, policies[p]);
         const struct sl_snapshot snapshot = {.items = f.found, .n = 3};
+        (void)snprintf(f.found[2].version, sizeof(f.found[2].version), "v2");
         sl_alloc_hook = allow_alloc;
         for (; rc != SL_OK; allowed_n++) {
             check(rc == SL_ENOMEM && set == NULL && f.pool->sets_n == 0 && f.pool->endpoints.n == 0,
@@ -433,6 +464,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pool_without_a_set_is_not_synced),
         cmocka_unit_test(a_new_set_keeps_what_it_names_and_tells_who_is_gone),
+        cmocka_unit_test(labels_stand_beside_the_members_and_belong_to_the_set),
         cmocka_unit_test(a_running_exchange_keeps_its_set_and_its_endpoint),
         cmocka_unit_test(a_set_that_was_never_mailed_can_be_freed),
         cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
