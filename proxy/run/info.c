@@ -138,6 +138,11 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
     };
     source->ops->status(source, &out->discovery);
+    if (vp->run->not_applied[0] != '\0')
+    { /* found, and not in force: that goes on when the trouble of the source is over */
+        _Static_assert(sizeof(out->discovery.last_error) == sizeof(vp->run->not_applied), "fits");
+        memcpy(out->discovery.last_error, vp->run->not_applied, sizeof(vp->run->not_applied));
+    }
 }
 
 static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out)

@@ -11,6 +11,7 @@
 #include "proxy/base/alloc.h"
 #include "proxy/upstream/pool.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A set on its way back. Made together with it, so that coming back needs no memory. */
@@ -88,9 +89,12 @@ static void publish_or_log(struct sl_run_pool *rp)
     struct sl_error err;
 
     if (publish_set(rp, &err) == SL_OK) {
+        rp->not_applied[0] = '\0';
         sl_log(SL_LOG_INFO, "endpoints_changed", {"pool", SL_LOG_STR(rp->pool->name)},
                {"endpoints", SL_LOG_UINT(rp->running->found_n)});
     } else {
+        (void)snprintf(rp->not_applied, sizeof(rp->not_applied), "not applied: %.140s",
+                       err.message); /* cut on purpose */
         sl_log(SL_LOG_ERROR, "endpoints_not_applied", {"pool", SL_LOG_STR(rp->pool->name)},
                {"error", SL_LOG_STR(err.message)});
     }

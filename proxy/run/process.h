@@ -74,8 +74,9 @@ struct sl_run_pool {
     const struct sl_config *health_config; /* one reference: what the checks borrow */
     const struct sl_pool_config *health_conf;
     struct sl_tls_context *health_tls;
-    uint32_t views_n; /* live views that name it */
-    bool ending;      /* no view names it any more: its last set is on the way back */
+    char not_applied[160]; /* why the last set could not be made; "": it was, and is in force */
+    uint32_t views_n;      /* live views that name it */
+    bool ending;           /* no view names it any more: its last set is on the way back */
 };
 
 /* A config on its way to becoming the running one. */

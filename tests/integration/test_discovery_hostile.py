@@ -10,7 +10,7 @@ import pytest
 
 from lib.config import config
 from lib.fake_kube import PODS, SLICES, FakeKube, endpoint, refuse, slice_of, status_body
-from lib.sluiced import Sluiced, named
+from lib.sluiced import Sluiced, named, run_cli
 from lib.wait import stays, wait_until
 
 
@@ -185,6 +185,28 @@ def test_an_event_and_a_list_of_megabytes_are_taken(kube: FakeKube, start: Any) 
     big["endpoints"].append(endpoint("10.9.9.9", "last"))
     kube.put(big)
     wait_until(lambda: chat(proxy)["endpoints_n"] == 1001, 10, "the event", lambda: chat(proxy))
+
+
+def test_what_is_found_and_cannot_be_applied_is_said_once(kube: FakeKube, start: Any) -> None:
+    kube.put(slice_of("a", [endpoint("10.200.0.1")]))
+    proxy = start()
+    expect(proxy, "10.200.0.1:8000")
+    kube.watch()
+    for i in range(67):  # 67 000: more than a set may have
+        kube.put(slice_of(f"s{i}", [endpoint(f"10.{i}.{j // 250}.{j % 250}")
+                                    for j in range(1000)]), tell=False)
+    kube.forget()
+    kube.close_watches(lambda watch: watch.cut())
+    wait_until(lambda: "no room for" in discovery(proxy)["last_error"], 30, "the refusal",
+               lambda: discovery(proxy))
+    assert addresses(proxy) == ["10.200.0.1:8000"]
+    status = run_cli("status", "--admin", proxy.address("admin"))
+    assert status.log().count("no room for") == 1, status.log()
+    kube.watch()
+    kube.remove("s1")
+    kube.remove("s2")
+    wait_until(lambda: chat(proxy)["endpoints_n"] == 65_001, 30, "a set with room")
+    assert discovery(proxy)["last_error"] == ""
 
 
 def test_a_rotated_token_is_read_again(kube: FakeKube, start: Any, tmp_path: Any) -> None:
