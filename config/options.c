@@ -230,7 +230,8 @@ static const struct sl_option route_rows[] = {
      .off_ok = true,
      .help = "A comment (`: heartbeat`) is put into an event stream after so much silence, so that "
              "nobody on the way takes it for dead. It ends the holding of the head: a stream that "
-             "fails before its first byte is then not sent elsewhere any more."},
+             "fails before its first byte is then not sent elsewhere any more. Not for endpoints that "
+             "begin a stream with a byte order mark, which counts in the first place only."},
 };
 
 static const struct sl_section route_section = {
@@ -269,7 +270,7 @@ static const struct sl_option listener_timeouts_rows[] = {
      .fallback = "75s",
      .min = 1,
      .max = 24 * SL_HOUR_MS,
-     .help = "Of a connection between two requests."},
+     .help = "Of a connection between two requests, once the answer was taken."},
 };
 
 static const struct sl_section listener_timeouts_section = {

@@ -200,7 +200,8 @@ static const struct sl_option pool_timeouts_rows[] = {
      .fallback = "60s",
      .min = 1,
      .max = 24 * SL_HOUR_MS,
-     .help = "For an endpoint that takes nothing of its request: 504 `upstream_stalled`."},
+     .help = "For an endpoint that takes nothing of a request that the kernel has no room for: 504 "
+             "`upstream_stalled`."},
     {.name = "first_byte",
      .type = SL_OPTION_DURATION,
      SL_FIELD(sl_timeouts_config, first_byte_ms),
