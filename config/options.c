@@ -228,10 +228,11 @@ static const struct sl_option route_rows[] = {
      .min = 100,
      .max = SL_HOUR_MS,
      .off_ok = true,
-     .help = "A comment (`: heartbeat`) is put into an event stream after so much silence, so that "
-             "nobody on the way takes it for dead. It ends the holding of the head: a stream that "
-             "fails before its first byte is then not sent elsewhere any more. Not for endpoints that "
-             "begin a stream with a byte order mark, which counts in the first place only."},
+     .help =
+         "A comment (`: heartbeat`) is put into an event stream after so much silence, so that "
+         "nobody on the way takes it for dead. It ends the holding of the head: a stream that "
+         "fails before its first byte is then not sent elsewhere any more. Not for endpoints that "
+         "begin a stream with a byte order mark, which counts in the first place only."},
 };
 
 static const struct sl_section route_section = {
