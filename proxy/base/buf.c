@@ -129,7 +129,7 @@ int sl_queue_append(struct sl_queue *q, struct sl_chunk_pool *p, const void *dat
         at += n;
         len -= n;
     }
-    if (q->head == NULL) {
+    if (q->tail == NULL) {
         q->head = chain;
     } else {
         q->tail->next = chain;

@@ -48,8 +48,10 @@ struct sl_loop {
 };
 
 _Static_assert(sizeof(ev_io) <= sizeof(((struct sl_io *)0)->watcher), "room for ev_io");
+/* NOLINTBEGIN(readability-redundant-casting): gcc warns of a comparison of two enums */
 _Static_assert((int)SL_READABLE == (int)EV_READ && (int)SL_WRITABLE == (int)EV_WRITE,
                "events pass as they are");
+/* NOLINTEND(readability-redundant-casting) */
 _Static_assert(sizeof(ev_timer) <= sizeof(((struct sl_timer *)0)->watcher), "room for ev_timer");
 _Static_assert(sizeof(ev_signal) <= sizeof(((struct sl_signal *)0)->watcher), "room for ev_signal");
 
@@ -203,6 +205,7 @@ static bool has_fds_for_ev(void)
     return had;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): libev's macros are many statements */
 int sl_loop_new(struct sl_loop **out)
 {
     int rc = SL_ENOMEM;

@@ -113,7 +113,7 @@ static void send_wrapped(struct sl_h1_downstream *c, struct sl_slice bytes)
     sl_stage_commit(c->w, sl_h1_write_chunk_head(bytes.len, line));
     sl_stage_send(c->w, &c->stream, bytes);
     char *end = sl_stage_room(c->w, &c->stream, 2, &room);
-    memcpy(end, "\r\n", 2);
+    memcpy(end, "\r\n", 2); /* NOLINT(bugprone-not-null-terminated-result): no text */
     sl_stage_commit(c->w, 2);
 }
 

@@ -21,6 +21,7 @@ static void on_flush_task(struct sl_task *t)
     sl_stage_flush(sl_container_of(t, struct sl_l7, stage.flush));
 }
 
+/* NOLINTNEXTLINE(readability-function-size): what a worker has comes from its thread */
 int sl_l7_new(struct sl_loop *loop, uint32_t idx, uint32_t workers_n, struct sl_l7 *const *peers,
               struct sl_access_log *log, struct sl_series *process, struct sl_l7 **out)
 {
@@ -188,12 +189,14 @@ void sl_stage_send(struct sl_l7 *w, struct sl_stream *s, struct sl_slice bytes)
     }
     if (st->stream != s) {
         sl_stage_flush(w);
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): only read */
         struct iovec one = {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
         sl_stream_send(s, &one, 1);
         return;
     }
     struct iovec both[2] = {
         {.iov_base = st->buf, .iov_len = st->len},
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): likewise */
         {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len},
     };
     st->stream = NULL;

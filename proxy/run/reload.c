@@ -189,6 +189,18 @@ static void commit_when_synced(struct sl_process *p)
     }
 }
 
+/* The config that waited goes on waiting. */
+static void wait_again(struct sl_process *p, const struct sl_config *waiting)
+{
+    struct sl_error err;
+
+    if (sl_view_build(p, waiting, &p->reload.view, &err) == SL_OK) {
+        commit_when_synced(p);
+        return;
+    }
+    sl_log(SL_LOG_ERROR, "waiting_config_lost", {"error", SL_LOG_STR(err.message)});
+}
+
 /* Builds the view of config in place of the one that waits, which waits on if that fails. */
 static int replace_waiting(struct sl_process *p, const struct sl_config *config,
                            struct sl_error *err)
@@ -196,17 +208,12 @@ static int replace_waiting(struct sl_process *p, const struct sl_config *config,
     const struct sl_config *waiting =
         p->reload.view != NULL ? sl_config_ref(p->reload.view->config) : NULL;
     struct sl_listener *held = sl_listeners_hold(p);
-    struct sl_error again;
 
     sl_reload_cancel(p);
     sl_watch_add(p->watch, config);
     int rc = sl_view_build(p, config, &p->reload.view, err);
     if (rc != SL_OK && waiting != NULL) {
-        if (sl_view_build(p, waiting, &p->reload.view, &again) == SL_OK) {
-            commit_when_synced(p);
-        } else {
-            sl_log(SL_LOG_ERROR, "waiting_config_lost", {"error", SL_LOG_STR(again.message)});
-        }
+        wait_again(p, waiting);
     }
     if (waiting != NULL) {
         sl_config_unref(&waiting);
