@@ -413,6 +413,8 @@ static void the_identity_is_that_of_the_source_and_of_nothing_else(void **state)
         "kubernetes: { pods: s, port: s }",
         "kubernetes: { service: s, port: s }",
         "kubernetes: { service: s, port: 1 }",
+        "file: a.yaml",
+        "file: b.yaml",
     };
     (void)state;
 

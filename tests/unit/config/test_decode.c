@@ -182,12 +182,15 @@ static void what_is_wrong_is_said_in_full(void **state)
         {ROUTE("name: a, pool: p }, { name: a, pool: p"),
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
-        {POOL(""), "1:13: pools.p.discover: missing; expected a map with static or kubernetes"},
+        {POOL(""),
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
+         "file"},
         {POOL("balance: round_robin"),
-         "1:13: pools.p.discover: missing; expected a map with static or kubernetes"},
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
+         "file"},
         {POOL("discover: {}"),
-         "1:25: pools.p.discover: expected static or kubernetes, found neither; write static: "
-         "[\"10.0.0.7:8000\"]"},
+         "1:25: pools.p.discover: expected static, kubernetes or file, found none; write "
+         "static: [\"10.0.0.7:8000\"]"},
         {POOL("discover: { static: [] }"),
          "1:35: pools.p.discover.static: expected a list of 1 to 4096 addresses, found an empty "
          "list; write [\"10.0.0.7:8000\", \"10.0.0.8:8000\"]"},
@@ -210,6 +213,11 @@ static void what_is_wrong_is_said_in_full(void **state)
         {POOL("discover: { static: [\"10.0.0.7:80\"], kubernetes: { service: llama } }"),
          "1:52: pools.p.discover.kubernetes: excludes static, which stands at line 1; remove one "
          "of them"},
+        {POOL("discover: { kubernetes: { service: llama }, file: e.yaml }"),
+         "1:59: pools.p.discover.file: excludes kubernetes, which stands at line 1; remove one of "
+         "them"},
+        {POOL("discover: { file: [] }"),
+         "1:33: pools.p.discover.file: expected the path of a file, found an empty list"},
         {KUBERNETES("namespace: prod"),
          "1:39: pools.p.discover.kubernetes: expected service, slices or pods, found none; write "
          "service: NAME"},
