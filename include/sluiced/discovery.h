@@ -83,7 +83,7 @@ struct sl_source_status {
     uint64_t comparisons_n; /* of what we hold with what the server has */
     uint64_t drift_n;       /* objects that they found different, with no event on its way */
     uint64_t errors_n;
-    char last_error[256]; /* "" when there is none since the last success */
+    char last_error[160]; /* "" when there is none since the last success */
 };
 
 /* "watching", "expired": for people and labels. */
