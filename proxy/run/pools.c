@@ -41,8 +41,10 @@ static void on_set_done(struct sl_published *published)
 /* No view names the pool any more, and its last set is back. */
 static void free_if_done(struct sl_run_pool *rp)
 {
-    if (!rp->ending || rp->pool->sets_n > 0) {
-        return;
+    bool doubted = atomic_load_explicit(&rp->pool->doubted, memory_order_acquire);
+
+    if (!rp->ending || rp->pool->sets_n > 0 || doubted) {
+        return; /* the letter of a doubt is part of it */
     }
     sl_list_unlink(&rp->link);
     sl_pool_free(rp->pool);
@@ -50,6 +52,31 @@ static void free_if_done(struct sl_run_pool *rp)
     sl_config_unref(&rp->config);
     sl_free(rp);
 }
+
+/* ---- Doubt */
+
+static void on_doubt(struct sl_mail *m)
+{
+    struct sl_run_pool *rp = sl_container_of(m, struct sl_run_pool, doubt);
+    struct sl_source *source = rp->running != NULL ? rp->running->source : NULL;
+
+    /* First: from here on the letter is the workers' again. Release: we have read it. */
+    atomic_store_explicit(&rp->pool->doubted, false, memory_order_release);
+    if (source != NULL && source->ops->doubt != NULL) {
+        sl_log(SL_LOG_DEBUG, "endpoints_doubted", {"pool", SL_LOG_STR(rp->pool->name)});
+        source->ops->doubt(source);
+    }
+    free_if_done(rp);
+}
+
+/* On a worker, which holds a set of the pool. */
+static void post_doubt(void *owner)
+{
+    struct sl_run_pool *rp = owner;
+    sl_mailbox_post(rp->process->loop, &rp->doubt);
+}
+
+/* ---- Sets */
 
 static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
 {
@@ -269,12 +296,15 @@ static int pool_new(struct sl_process *p, const struct sl_config *config,
         return SL_ENOMEM;
     }
     rp->process = p;
+    rp->doubt.on_mail = on_doubt;
     if (sl_pool_new(conf->name, p->workers_n, &p->endpoint_ids, on_set_done, &rp->pool) != SL_OK) {
         goto fail_alloc;
     }
     if (sl_series_get(p->registry, SL_SCOPE_POOL, labels, &rp->series) != SL_OK) {
         goto fail_pool;
     }
+    rp->pool->on_doubt = post_doubt;
+    rp->pool->doubt_owner = rp;
     rp->config = sl_config_ref(config);
     rp->conf = conf;
     sl_list_push_back(&p->pools, &rp->link);

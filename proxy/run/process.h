@@ -74,6 +74,7 @@ struct sl_run_pool {
     const struct sl_config *health_config; /* one reference: what the checks borrow */
     const struct sl_pool_config *health_conf;
     struct sl_tls_context *health_tls;
+    struct sl_mail doubt; /* under way while pool->doubted is set */
     uint32_t views_n; /* live views that name it */
     bool ending;      /* no view names it any more: its last set is on the way back */
 };
