@@ -10,10 +10,11 @@
 #include "proxy/base/hash.h"
 #include "proxy/base/text.h"
 
+#include <jansson.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -189,6 +189,10 @@ struct sl_config {
         const char *context;         /* NULL: the current one */
         const char *service_account; /* directory with token, ca.crt, namespace */
     } kubernetes;
+    struct {
+        const char *cache;         /* NULL: no set is kept on disk */
+        uint64_t ready_max_age_ms; /* 0: readiness does not ask */
+    } discovery;
     const struct sl_listener_config *listeners;
     size_t listeners_n;
     const struct sl_pool_config *pools;

@@ -149,11 +149,14 @@ const struct sl_metric sl_metrics[] = {
         .source = SL_METRIC_STATES,
     },
     POOL("sluiced_pool_synced", GAUGE, BOOL, discovery.synced,
-         "Whether discovery has answered since it was started."),
+         "Whether discovery has answered since it was started, or endpoints that were kept on disk "
+         "are used until it does."),
     {
         .name = "sluiced_discovery_age_seconds",
         .labels = "pool",
-        .help = "Since discovery last proved that the endpoints are current; no sample before.",
+        .help =
+            "Since discovery last proved that the endpoints are current, or since those that were "
+            "kept on disk were written; no sample before.",
         .type = SL_METRIC_GAUGE,
         .source = SL_METRIC_AGES,
         .at = offsetof(struct sl_pool_info, discovery.fresh_at_ms),
@@ -173,6 +176,8 @@ const struct sl_metric sl_metrics[] = {
          "Watches opened after the first."),
     POOL("sluiced_discovery_errors_total", COUNTER, U64, discovery.errors_n,
          "Failures of discovery, each tried again."),
+    POOL("sluiced_discovery_cache_errors_total", COUNTER, U64, discovery.cache_errors_n,
+         "Sets of endpoints that could not be kept on disk."),
     SERIES("sluiced_pool_connects_total", "pool", COUNTER, POOL, SL_POOL_CONNECTS,
            "Upstream connections begun."),
     SERIES("sluiced_pool_connect_failures_total", "pool", COUNTER, POOL, SL_POOL_CONNECT_FAILURES,

@@ -378,10 +378,10 @@ static void write_ages(struct exposition *x, const struct sl_metric *m)
         struct sl_pool_info pool;
 
         x->control->pool(x->control, i, &pool);
-        uint64_t at_ms = pool.discovery.fresh_at_ms;
-        if (at_ms > 0) {
+        uint64_t age_ms = sl_source_age_ms(&pool.discovery, pool.now_ms);
+        if (age_ms < UINT64_MAX) {
             add_label(&l, "pool", pool.name);
-            put_seconds(x, m->name, "", &l, pool.now_ms > at_ms ? (pool.now_ms - at_ms) * 1000 : 0);
+            put_seconds(x, m->name, "", &l, age_ms * 1000);
         }
     }
 }

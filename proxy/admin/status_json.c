@@ -184,11 +184,13 @@ static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
     json_t *discovery = made(b, json_object());
     const struct sl_source_status *d = &info->discovery;
 
+    uint64_t age_ms = sl_source_age_ms(d, info->now_ms);
+
+    put_text(b, discovery, "state", sl_source_state_name(d->state));
     put_bool(b, discovery, "synced", d->synced);
     put_bool(b, discovery, "connected", d->connected);
-    if (d->fresh_at_ms > 0) {
-        put_n(b, discovery, "age_ms",
-              info->now_ms > d->fresh_at_ms ? info->now_ms - d->fresh_at_ms : 0);
+    if (age_ms < UINT64_MAX) {
+        put_n(b, discovery, "age_ms", age_ms);
     } else {
         (void)put(b, discovery, "age_ms", json_null());
     }
@@ -196,6 +198,7 @@ static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
     put_n(b, discovery, "relists", sl_source_relists_n(d));
     put_n(b, discovery, "reconnects", d->reconnects_n);
     put_n(b, discovery, "errors", d->errors_n);
+    put_n(b, discovery, "cache_errors", d->cache_errors_n);
     put_text(b, discovery, "last_error", d->last_error);
     return discovery;
 }

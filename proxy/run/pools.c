@@ -139,11 +139,13 @@ static bool same_found(const struct sl_run_source *rs, const struct sl_snapshot 
     return true;
 }
 
-static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
+void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached)
 {
-    struct sl_run_source *rs = sl_container_of(sink, struct sl_run_source, sink);
-
     if (same_found(rs, s)) {
+        if (rs->cached && !cached) { /* it was right, and is proven to be now */
+            rs->cached = false;
+            sl_last_set_found(rs);
+        }
         return;
     }
     struct sl_found *copy = sl_alloc_array(s->n > 0 ? s->n : 1, sizeof(*copy));
@@ -160,6 +162,8 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
     rs->found_n = s->n;
     rs->received_us = s->received_us;
     rs->synced = true;
+    rs->cached = cached;
+    sl_last_set_found(rs);
     if (rs->pool->process->ending) {
         return; /* the workers have let go of everything */
     }
@@ -169,11 +173,29 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
     sl_reload_pool_synced(rs->pool->process);
 }
 
+static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
+{
+    sl_run_source_take(sl_container_of(sink, struct sl_run_source, sink), s, false);
+}
+
+void sl_run_source_status(const struct sl_run_source *rs, struct sl_source_status *out)
+{
+    rs->source->ops->status(rs->source, out);
+    out->cache_errors_n = rs->pool->cache_errors_n;
+    if (rs->cached) {
+        out->state = SL_SOURCE_CACHED;
+        out->synced = true;
+        out->fresh_at_ms = 0;
+        out->cached_age_ms = sl_last_set_age_ms(rs);
+    }
+}
+
 static void source_free(struct sl_run_source *rs)
 {
     if (rs == NULL) {
         return;
     }
+    sl_last_set_end(rs);
     if (rs->source != NULL) {
         rs->source->ops->stop(rs->source);
     }
@@ -196,6 +218,7 @@ static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
     rs->pool = rp;
     rs->config = sl_config_ref(config);
     rs->identity_hash = conf->identity_hash;
+    sl_last_set_init(rs);
     *where = rs;
     int rc = ops->start(conf, config, rp->process->discovery, &rs->sink, &rs->source, err);
     if (rc != SL_OK) {
@@ -219,6 +242,11 @@ static void stop_health(struct sl_run_pool *rp)
     sl_config_unref(&rp->health_config);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_config *conf,
                         const struct sl_tls_context *tls)
 {
@@ -227,8 +255,7 @@ static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_confi
     }
     const struct sl_health_config *a = &rp->health_conf->health;
     const struct sl_health_config *b = &conf->health;
-    bool same_path =
-        a->path == b->path || (a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0);
+    bool same_path = same_text(a->path, b->path);
     bool same_tls =
         (tls == NULL) == (rp->health_tls == NULL) &&
         (tls == NULL || sl_tls_context_identity(tls) == sl_tls_context_identity(rp->health_tls));
@@ -331,6 +358,7 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
     if (rp->running == NULL) {
         rc = source_start(rp, config, conf, &rp->running, err);
         if (rc == SL_OK) {
+            sl_last_set_begin(rp->running, conf);
             rc = update_health(rp, config, conf, err);
         }
     } else if (rp->running->identity_hash != conf->identity_hash) {
@@ -350,6 +378,7 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
     struct sl_error err;
     bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0;
     const struct sl_config *old = rp->config;
+    bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
 
     rp->config = sl_config_ref(config);
     rp->conf = conf;
@@ -363,6 +392,10 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
     if (rebuild && rp->running->synced) {
         publish_or_log(rp);
     }
+    if (other_cache && rp->running->synced) {
+        sl_last_set_found(rp->running);
+    }
+    sl_last_set_commit(rp->running);
     if (update_health(rp, config, conf, &err) != SL_OK) {
         sl_log(SL_LOG_ERROR, "health_checks_unchanged", {"pool", SL_LOG_STR(rp->pool->name)},
                {"error", SL_LOG_STR(err.message)});

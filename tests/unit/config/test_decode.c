@@ -65,6 +65,19 @@ static void what_is_wrong_is_said_in_full(void **state)
          "at line 1 already"},
         {ROOT("kubernetes: { context: kind }"),
          "1:15: kubernetes.context: needs kubeconfig beside it"},
+        {ROOT("discovery: { cache: /nonexistent/folder }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"/nonexistent/folder\": "
+         "No "
+         "such file or directory; make it, or give us the right"},
+        {ROOT("discovery: { cache: /dev/null }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"/dev/null\": Not a "
+         "directory; make it, or give us the right"},
+        {ROOT("discovery: { cache: off, ready_max_age: 5m }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"off\": No such file or "
+         "directory; make it, or give us the right"},
+        {ROOT("discovery: { ready_max_age: 1ms }"),
+         "1:29: discovery.ready_max_age: expected a duration from 1s to 24h or off, found "
+         "\"1ms\""},
         {ROOT("kubernetes: { kubeconfig: /nonexistent/config }"),
          "1:27: kubernetes.kubeconfig: cannot read \"/nonexistent/config\": No such file or "
          "directory"},

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "discovery/last_good.h"
-
 #include "proxy/base/alloc.h"
 #include "proxy/base/hash.h"
 #include "tests/unit/check.h"
@@ -168,9 +167,9 @@ static void what_makes_no_sense_is_not_used(void **state)
         {"{\"format\":1,\"identity\":\"00c0ffee12345679\"", "another source"},
         {"{\"format\":1,\"identity\":\"00c0ffee12345678\"", "when it was written"},
         {"{\"format\":1,\"identity\":\"00c0ffee12345678\",\"written_unix_ms\":1", "no list"},
-#define ONE(endpoint)                                                                             \
-    {"{\"format\":1,\"identity\":\"00c0ffee12345678\",\"written_unix_ms\":1,\"endpoints\":"       \
-     "[" endpoint "]",                                                                            \
+#define ONE(endpoint)                                                                       \
+    {"{\"format\":1,\"identity\":\"00c0ffee12345678\",\"written_unix_ms\":1,\"endpoints\":" \
+     "[" endpoint "]",                                                                      \
      "makes no sense"}
         ONE("7"),
         ONE("{}"),

@@ -104,8 +104,8 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.health", "\"http\""},
         {"pools.0.tls", "true"},
         {"pools.0.discovery",
-         "{\"synced\":true,\"connected\":true,\"age_ms\":1500,\"events\":40,"
-         "\"relists\":1,\"reconnects\":3,\"errors\":2,"
+         "{\"state\":\"watching\",\"synced\":true,\"connected\":true,\"age_ms\":1500,"
+         "\"events\":40,\"relists\":1,\"reconnects\":3,\"errors\":2,\"cache_errors\":0,"
          "\"last_error\":\"watch: reset\"}"},
         {"pools.0.picks", "95"},
         {"pools.0.picks_draining", "1"},
@@ -131,6 +131,23 @@ static void the_document_says_what_runs(void **state)
     for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
         check_at(rows[i].path, rows[i].expected);
     }
+}
+
+static void endpoints_that_were_kept_on_disk_are_as_old_as_the_file(void **state)
+{
+    (void)state;
+
+    fake.pools[1].discovery = (struct sl_source_status){
+        .state = SL_SOURCE_CACHED,
+        .synced = true,
+        .cached_age_ms = 3600000, /* from before we were started */
+        .cache_errors_n = 2,
+    };
+    ask();
+    check_at("pools.1.discovery.state", "\"cached\"");
+    check_at("pools.1.discovery.synced", "true");
+    check_at("pools.1.discovery.age_ms", "3600000");
+    check_at("pools.1.discovery.cache_errors", "2");
 }
 
 static void a_refused_reload_shows_its_error(void **state)
@@ -215,6 +232,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_document_says_what_runs),
+        TEST(endpoints_that_were_kept_on_disk_are_as_old_as_the_file),
         TEST(a_refused_reload_shows_its_error),
         TEST(text_that_is_not_utf_8_does_not_spoil_the_document),
         TEST(endpoints_are_listed_up_to_the_limit_and_counted_beyond),
