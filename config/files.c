@@ -115,3 +115,26 @@ int sl_file_check_pem(const char *path, const char *shown, const struct sl_pos *
 {
     return check_head(path, shown, pos, true, err);
 }
+
+int sl_file_check_writable(const char *path, const char *shown, const struct sl_pos *pos,
+                           struct sl_error *err)
+{
+    struct stat st;
+    char text[64];
+    int errnum = 0;
+
+    if (stat(path, &st) != 0) {
+        errnum = errno;
+    } else if (!S_ISDIR(st.st_mode)) {
+        errnum = ENOTDIR;
+    } else if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0) {
+        errnum = errno;
+    }
+    if (errnum == 0) {
+        return SL_OK;
+    }
+    return sl_error_set(err, SL_ECONFIG, pos,
+                        "expected a directory to write in, found \"%.96s\": %s; make it, or give "
+                        "us the right",
+                        shown, sl_errno_text(errnum, text, sizeof(text)));
+}

@@ -24,4 +24,8 @@ int sl_file_check(const char *path, const char *shown, const struct sl_pos *pos,
 int sl_file_check_pem(const char *path, const char *shown, const struct sl_pos *pos,
                       struct sl_error *err) SL_MUST_CHECK;
 
+/* A directory in which files can be made. */
+int sl_file_check_writable(const char *path, const char *shown, const struct sl_pos *pos,
+                           struct sl_error *err) SL_MUST_CHECK;
+
 #endif

@@ -100,6 +100,31 @@ static const struct sl_option kubernetes_rows[] = {
      .help = "Directory with the token, ca.crt and namespace of a service account."},
 };
 
+static const struct sl_option discovery_rows[] = {
+    {.name = "cache",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_config, discovery.cache),
+     .what = "the path of a directory",
+     .check_file = sl_file_check_writable,
+     .help = "Directory, for which we need the right to write, where the last endpoints of each "
+             "pool are kept (`NAME.json`, mode 0600, at most one write a second), but for static "
+             "and file, which are on disk already. A pool that begins while its source fails, or "
+             "says nothing for 1s, works with them, however old they are, until the source "
+             "answers: /status says `cached`. What is damaged or of another source is not used. "
+             "It should be a disk of this machine: discovery waits for it. Absent: nothing is "
+             "kept."},
+    {.name = "ready_max_age",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_config, discovery.ready_max_age_ms),
+     .fallback = "off",
+     .min = SL_SECOND_MS,
+     .max = 24 * SL_HOUR_MS,
+     .off_ok = true,
+     .help = "/readyz says no while the endpoints of any pool were last proven to be current "
+             "longer ago than this. An API server proves it about once a minute. `off`: a server "
+             "that is away makes nobody unready; the endpoints that it named last are used."},
+};
+
 /* ---- listeners */
 
 static const struct sl_word tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {NULL, 0}};
@@ -386,6 +411,9 @@ static const struct sl_section kubernetes_section = {.title = "kubernetes",
                                                      .pos_offset = SL_NO_OFFSET,
                                                      .finish = sl_finish_kubernetes};
 
+static const struct sl_section discovery_section = {
+    .title = "discovery", SL_ROWS(discovery_rows), .pos_offset = SL_NO_OFFSET};
+
 static const struct sl_option root_rows[] = {
     {.name = "workers",
      .type = SL_OPTION_COUNT,
@@ -414,6 +442,11 @@ static const struct sl_option root_rows[] = {
      SL_SAME,
      .section = &kubernetes_section,
      .help = "How to reach the API server, for pools that discover there."},
+    {.name = "discovery",
+     .type = SL_OPTION_SECTION,
+     SL_SAME,
+     .section = &discovery_section,
+     .help = "What becomes of endpoints while their source is away."},
     {.name = "listeners",
      .type = SL_OPTION_LIST,
      SL_AT(sl_config, listeners),

@@ -81,6 +81,15 @@ static const struct sl_option discover_rows[] = {
      SL_FIELD(sl_discover_config, kubernetes),
      .section = &discover_kubernetes_section,
      .help = "What an API server says. At least one of service, slices and pods."},
+    {.name = "file",
+     .type = SL_OPTION_FILE,
+     SL_FIELD(sl_discover_config, file),
+     .what = "the path of a file",
+     .section = &sl_section_endpoint_file,
+     .help = "What a file in YAML or JSON says, of at most 1 MiB. It is watched, and a change is "
+             "applied once the file has settled: replace it by rename, for one that is written in "
+             "place may be read in a pause of its writer. While it is missing or wrong the last "
+             "endpoints stay, and /status says why; it need not be there at start."},
 };
 
 static const struct sl_section discover_section = {
@@ -250,9 +259,9 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, discover),
      .required = true,
-     .what = "a map with static or kubernetes",
+     .what = "a map with static, kubernetes or file",
      .section = &discover_section,
-     .help = "Where endpoints come from. Exactly one of static and kubernetes."},
+     .help = "Where endpoints come from. Exactly one of static, kubernetes and file."},
     {.name = "balance",
      .type = SL_OPTION_OWN,
      .what = "the name of a policy",
@@ -265,8 +274,8 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
      .section = &health_section,
-     .help = "Active checks. Absent: `tcp: true` for static; none for kubernetes, where kubelet "
-             "checks and readiness counts."},
+     .help = "Active checks. Absent: `tcp: true` for static and file; none for kubernetes, where "
+             "kubelet checks and readiness counts."},
     {.name = "tls",
      .type = SL_OPTION_MAYBE,
      SL_AT(sl_pool_config, tls),

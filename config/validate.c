@@ -7,6 +7,7 @@
 #include "proxy/base/hash.h"
 #include "proxy/proto/h1.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -28,21 +29,32 @@ static int refuse_both(struct sl_decoder *d, const struct sl_yaml_node *a,
                                             earlier->key.ptr, earlier->key_line));
 }
 
-static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node, const char *name_a,
-                       const char *name_b, const char *write)
+/* words: the names, NULL behind the last. */
+static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node,
+                       const char *const *words, const char *write)
 {
-    const struct sl_yaml_node *a = sl_yaml_find(node, sl_slice_of(name_a));
-    const struct sl_yaml_node *b = sl_yaml_find(node, sl_slice_of(name_b));
+    const struct sl_yaml_node *found = NULL;
+    char names[128] = "";
+    size_t used = 0;
+    size_t words_n = 0;
 
-    if (a != NULL && b != NULL) {
-        return refuse_both(d, a, b);
+    for (; words[words_n] != NULL; words_n++) {
+        const char *separator = words_n == 0 ? "" : words[words_n + 1] == NULL ? " or " : ", ";
+        const struct sl_yaml_node *n = sl_yaml_find(node, sl_slice_of(words[words_n]));
+        if (n != NULL && found != NULL) {
+            return refuse_both(d, found, n);
+        }
+        found = n != NULL ? n : found;
+        int len = snprintf(names + used, sizeof(names) - used, "%s%s", separator, words[words_n]);
+        SL_ASSERT(len > 0 && (size_t)len < sizeof(names) - used, "%s: too many words", names);
+        used += (size_t)len;
     }
-    if (a != NULL || b != NULL) {
+    if (found != NULL) {
         return SL_OK;
     }
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
-                                            "expected %s or %s, found neither; write %s", name_a,
-                                            name_b, write));
+                                            "expected %s, found %s; write %s", names,
+                                            words_n == 2 ? "neither" : "none", write));
 }
 
 /* Reports name, which is there, when needs is not. */
@@ -90,8 +102,10 @@ int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node
 
 int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
+    static const char *const words[] = {"pool", "split", NULL};
+
     (void)base;
-    return want_one_of(d, node, "pool", "split", "pool: NAME or split: {NAME: 95, OTHER: 5}");
+    return want_one_of(d, node, words, "pool: NAME or split: {NAME: 95, OTHER: 5}");
 }
 
 /* The path of a request is forwarded in the form that it was routed by, and so must that of a route
@@ -140,11 +154,20 @@ int sl_finish_http(struct sl_decoder *d, const struct sl_yaml_node *node, void *
 
 int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
+    static const char *const words[] = {"static", "kubernetes", "file", NULL};
+    static const enum sl_discover_kind kinds[] = {
+        SL_DISCOVER_STATIC,
+        SL_DISCOVER_KUBERNETES,
+        SL_DISCOVER_FILE,
+    };
     struct sl_discover_config *c = base;
 
-    c->kind = sl_yaml_find(node, SL_SLICE("kubernetes")) != NULL ? SL_DISCOVER_KUBERNETES
-                                                                 : SL_DISCOVER_STATIC;
-    return want_one_of(d, node, "static", "kubernetes", "static: [\"10.0.0.7:8000\"]");
+    for (size_t i = 0; i + 1 < SL_ARRAY_LEN(words); i++) {
+        if (sl_yaml_find(node, sl_slice_of(words[i])) != NULL) {
+            c->kind = kinds[i];
+        }
+    }
+    return want_one_of(d, node, words, "static: [\"10.0.0.7:8000\"]");
 }
 
 int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -174,12 +197,13 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_nod
 
 int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
+    static const char *const words[] = {"http", "tcp", NULL};
     struct sl_health_config *h = base;
 
     if (sl_yaml_find(node, SL_SLICE("http")) != NULL) {
         h->kind = SL_HEALTH_CHECK_HTTP;
     }
-    return want_one_of(d, node, "http", "tcp", "http: /health, or health: off");
+    return want_one_of(d, node, words, "http: /health, or health: off");
 }
 
 int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -231,6 +255,9 @@ static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_
         sl_address_format(&d->addresses[i], text, sizeof(text));
         h = hash_u16(d->weights[i], hash_text(text, h));
     }
+    if (d->kind == SL_DISCOVER_FILE) {
+        h = hash_text(d->file, h);
+    }
     if (d->kind == SL_DISCOVER_KUBERNETES) {
         const struct sl_kubernetes_config *k = &d->kubernetes;
         const char *const texts[] = {k->namespace_, k->service, k->slices, k->pods, k->port_name};
@@ -249,7 +276,8 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *
     struct sl_pool_config *pool = base;
 
     pool->identity_hash = identity_hash(d, &pool->discover);
-    if (sl_yaml_find(node, SL_SLICE("health")) == NULL && pool->discover.kind == SL_DISCOVER_STATIC)
+    if (sl_yaml_find(node, SL_SLICE("health")) == NULL &&
+        pool->discover.kind != SL_DISCOVER_KUBERNETES)
     {
         pool->health.kind = SL_HEALTH_CHECK_TCP;
     }

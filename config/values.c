@@ -321,6 +321,18 @@ int sl_value_token(struct sl_slice text, const struct sl_pos *pos, struct sl_err
     return SL_OK;
 }
 
+int sl_value_tag(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    bool good = text.len > 0 && text.len <= 63;
+
+    for (size_t i = 0; good && i < text.len; i++) {
+        good = text.ptr[i] > ' ' && text.ptr[i] < 0x7f;
+    }
+    return good ? SL_OK
+                : refuse(text, pos, "1 to 63 visible characters of ASCII", "one like eu-west-1a",
+                         err);
+}
+
 int sl_value_not_empty(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
 {
     if (text.len == 0) {

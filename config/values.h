@@ -73,6 +73,10 @@ int sl_value_log_target(struct sl_slice text, const struct sl_pos *pos, struct s
 int sl_value_token(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 
+/* A label of an endpoint: at most 63 visible characters of ASCII, "meta-llama/Llama-3.1-8B". */
+int sl_value_tag(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
 int sl_value_not_empty(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 

@@ -19,10 +19,9 @@ int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl
 const char *sl_source_state_name(enum sl_source_state state)
 {
     static const char *const names[SL_SOURCE_STATES_N] = {
-        [SL_SOURCE_STATIC] = "static",
-        [SL_SOURCE_WATCHING] = "watching",
-        [SL_SOURCE_LISTING] = "listing",
-        [SL_SOURCE_WAITING] = "waiting",
+        [SL_SOURCE_STATIC] = "static",   [SL_SOURCE_WATCHING] = "watching",
+        [SL_SOURCE_LISTING] = "listing", [SL_SOURCE_WAITING] = "waiting",
+        [SL_SOURCE_CACHED] = "cached",
     };
 
     return names[state];

@@ -62,6 +62,7 @@ struct sl_pick {
 struct sl_outcome {
     bool failed;             /* the endpoint's fault: refused, reset, silent for too long */
     bool refused;            /* failed, and nobody listened: the connect was refused */
+    bool unreachable;        /* failed, and no connection came about: refused, or timed out */
     bool abandoned;          /* the client left or we gave up: says nothing about the endpoint */
     uint16_t status;         /* 0: none came, or not HTTP */
     uint64_t retry_after_ms; /* asked for by a 503 or 429; 0: not, so "0" counts as 1 */

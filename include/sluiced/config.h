@@ -104,6 +104,7 @@ struct sl_listener_config {
 enum sl_discover_kind {
     SL_DISCOVER_STATIC,
     SL_DISCOVER_KUBERNETES,
+    SL_DISCOVER_FILE,
 };
 
 /* discover: { kubernetes: ... }. At least one of service, slices and pods is set; service and
@@ -123,6 +124,7 @@ struct sl_discover_config {
     const uint16_t *weights;            /* static, one for each; 1 unless given */
     size_t addresses_n;
     struct sl_kubernetes_config kubernetes;
+    const char *file; /* see sluiced/endpoint_file.h */
 };
 
 enum sl_health_kind {
@@ -187,6 +189,10 @@ struct sl_config {
         const char *context;         /* NULL: the current one */
         const char *service_account; /* directory with token, ca.crt, namespace */
     } kubernetes;
+    struct {
+        const char *cache;         /* NULL: no set is kept on disk */
+        uint64_t ready_max_age_ms; /* 0: readiness does not ask */
+    } discovery;
     const struct sl_listener_config *listeners;
     size_t listeners_n;
     const struct sl_pool_config *pools;

@@ -65,7 +65,7 @@ struct sl_side_info {
 struct sl_pool_info {
     const char *name;
     const char *balance;
-    const char *source; /* "static", "kubernetes" */
+    const char *source; /* "static", "kubernetes", "file" */
     const char *health; /* "http", "tcp", "none" */
     bool tls;
     struct sl_source_status discovery;

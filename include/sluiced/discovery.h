@@ -57,6 +57,7 @@ enum sl_source_state {
     SL_SOURCE_WATCHING, /* told of changes as they happen, or asks when an answer expires */
     SL_SOURCE_LISTING,  /* asks for all there is */
     SL_SOURCE_WAITING,  /* the last try failed; the next comes after a delay */
+    SL_SOURCE_CACHED,   /* has said nothing since start: the set that was kept on disk is used */
     SL_SOURCE_STATES_N,
 };
 
@@ -83,7 +84,9 @@ struct sl_source_status {
     uint64_t comparisons_n; /* of what we hold with what the server has */
     uint64_t drift_n;       /* objects that they found different, with no event on its way */
     uint64_t errors_n;
-    char last_error[160]; /* "" when there is none since the last success */
+    uint64_t cached_age_ms;  /* SL_SOURCE_CACHED: since that set was written; fresh_at_ms is 0 */
+    uint64_t cache_errors_n; /* sets that could not be kept on disk */
+    char last_error[160];    /* "" when there is none since the last success */
 };
 
 /* "watching", "expired": for people and labels. */
@@ -98,6 +101,22 @@ static inline uint64_t sl_source_relists_n(const struct sl_source_status *s)
         n += s->relists_n[i];
     }
     return n;
+}
+
+/* How long ago at_ms is; UINT64_MAX: it never was. */
+static inline uint64_t sl_source_ago_ms(uint64_t at_ms, uint64_t now_ms)
+{
+    if (at_ms == 0) {
+        return UINT64_MAX;
+    }
+    return now_ms > at_ms ? now_ms - at_ms : 0;
+}
+
+/* Since the endpoints were last known to be current; UINT64_MAX: they never were. */
+static inline uint64_t sl_source_age_ms(const struct sl_source_status *s, uint64_t now_ms)
+{
+    return s->state == SL_SOURCE_CACHED ? s->cached_age_ms
+                                        : sl_source_ago_ms(s->fresh_at_ms, now_ms);
 }
 
 /* What the sources of a process share: the loop, the fetcher, and watches that several need. */

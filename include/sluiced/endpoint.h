@@ -81,9 +81,11 @@ struct sl_endpoint {
     _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */
     _Atomic uint64_t window;          /* packed: which 10 s, its requests, its failures */
     _Atomic uint32_t failures_in_row_n;
-    _Atomic uint32_t ejections_in_row_n; /* > 0: the next pick after an ejection is a trial */
-    _Atomic uint64_t ejected_at_ms;      /* the last ejection: what began before proves nothing */
-    _Atomic bool on_trial;               /* a trial has begun since then */
+    _Atomic uint32_t ejections_in_row_n;   /* > 0: the next pick after an ejection is a trial */
+    _Atomic uint64_t ejected_at_ms;        /* the last ejection: what began before proves nothing */
+    _Atomic bool on_trial;                 /* a trial has begun since then */
+    _Atomic uint64_t connect_failed_at_ms; /* the last one, and how many since a success */
+    _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
     _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
 };

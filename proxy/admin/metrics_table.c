@@ -158,7 +158,8 @@ const struct sl_metric sl_metrics[] = {
         .source = SL_METRIC_STATES,
     },
     POOL("sluiced_pool_synced", GAUGE, BOOL, discovery.synced,
-         "Whether discovery has answered since it was started."),
+         "Whether discovery has answered since it was started, or endpoints that were kept on disk "
+         "are used until it does."),
     {
         .name = "sluiced_discovery_state",
         .labels = "pool, state",
@@ -167,7 +168,8 @@ const struct sl_metric sl_metrics[] = {
         .source = SL_METRIC_SOURCE_STATES,
     },
     AGE("sluiced_discovery_age_seconds", discovery.fresh_at_ms,
-        "Since discovery last proved that the endpoints are current; no sample before."),
+        "Since discovery last proved that the endpoints are current, or since those that were "
+        "kept on disk were written; no sample before."),
     AGE("sluiced_discovery_event_age_seconds", discovery.event_at_ms,
         "Since discovery was last told of a change; no sample before."),
     AGE("sluiced_discovery_bookmark_age_seconds", discovery.bookmark_at_ms,
@@ -195,6 +197,8 @@ const struct sl_metric sl_metrics[] = {
          "changes."),
     POOL("sluiced_discovery_errors_total", COUNTER, U64, discovery.errors_n,
          "Failures of discovery, each tried again."),
+    POOL("sluiced_discovery_cache_errors_total", COUNTER, U64, discovery.cache_errors_n,
+         "Sets of endpoints that could not be kept on disk."),
     SERIES("sluiced_pool_connects_total", "pool", COUNTER, POOL, SL_POOL_CONNECTS,
            "Upstream connections begun."),
     SERIES("sluiced_pool_connect_failures_total", "pool", COUNTER, POOL, SL_POOL_CONNECT_FAILURES,

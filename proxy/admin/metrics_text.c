@@ -311,9 +311,11 @@ static void put_age(struct exposition *x, const struct sl_metric *m,
     (void)pool_idx;
 
     memcpy(&at_ms, (const char *)pool + m->at, sizeof(at_ms));
-    if (at_ms > 0) {
-        sl_metric_put_seconds(x->out, m->name, "", &l,
-                              pool->now_ms > at_ms ? (pool->now_ms - at_ms) * 1000 : 0);
+    uint64_t age_ms = m->at == offsetof(struct sl_pool_info, discovery.fresh_at_ms)
+                          ? sl_source_age_ms(&pool->discovery, pool->now_ms)
+                          : sl_source_ago_ms(at_ms, pool->now_ms);
+    if (age_ms < UINT64_MAX) {
+        sl_metric_put_seconds(x->out, m->name, "", &l, age_ms * 1000);
     }
 }
 

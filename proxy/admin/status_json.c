@@ -182,12 +182,11 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     return endpoint;
 }
 
-/* How long ago at_ms is; null where it never was. */
-static void put_ago(struct builder *b, json_t *object, const char *key, uint64_t now_ms,
-                    uint64_t at_ms)
+/* null where it never was. */
+static void put_ago(struct builder *b, json_t *object, const char *key, uint64_t ago_ms)
 {
-    if (at_ms > 0) {
-        put_n(b, object, key, now_ms > at_ms ? now_ms - at_ms : 0);
+    if (ago_ms < UINT64_MAX) {
+        put_n(b, object, key, ago_ms);
     } else {
         (void)put(b, object, key, json_null());
     }
@@ -201,9 +200,9 @@ static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
     put_text(b, discovery, "state", sl_source_state_name(d->state));
     put_bool(b, discovery, "synced", d->synced);
     put_bool(b, discovery, "connected", d->connected);
-    put_ago(b, discovery, "age_ms", info->now_ms, d->fresh_at_ms);
-    put_ago(b, discovery, "last_event_ms", info->now_ms, d->event_at_ms);
-    put_ago(b, discovery, "last_bookmark_ms", info->now_ms, d->bookmark_at_ms);
+    put_ago(b, discovery, "age_ms", sl_source_age_ms(d, info->now_ms));
+    put_ago(b, discovery, "last_event_ms", sl_source_ago_ms(d->event_at_ms, info->now_ms));
+    put_ago(b, discovery, "last_bookmark_ms", sl_source_ago_ms(d->bookmark_at_ms, info->now_ms));
     put_n(b, discovery, "watches", d->watches_n);
     put_n(b, discovery, "events", d->events_n);
     json_t *relists = put(b, discovery, "relists", json_object());
@@ -214,6 +213,7 @@ static json_t *discovery_of(struct builder *b, const struct sl_pool_info *info)
     put_n(b, discovery, "comparisons", d->comparisons_n);
     put_n(b, discovery, "drift", d->drift_n);
     put_n(b, discovery, "errors", d->errors_n);
+    put_n(b, discovery, "cache_errors", d->cache_errors_n);
     put_text(b, discovery, "last_error", d->last_error);
     return discovery;
 }

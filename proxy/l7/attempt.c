@@ -18,9 +18,11 @@ void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
     if (x->endpoint == NULL) {
         return;
     }
+    bool unreachable = verdict == SL_VERDICT_REFUSED || verdict == SL_VERDICT_UNCONNECTED;
     struct sl_outcome o = {
-        .failed = verdict == SL_VERDICT_FAILED || verdict == SL_VERDICT_REFUSED,
+        .failed = verdict == SL_VERDICT_FAILED || unreachable,
         .refused = verdict == SL_VERDICT_REFUSED,
+        .unreachable = unreachable,
         .abandoned = verdict == SL_VERDICT_ABANDONED,
         .status = verdict == SL_VERDICT_ANSWERED ? x->status : 0,
         .retry_after_ms = x->retry_after_ms,
@@ -161,7 +163,11 @@ enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
     if (stale || reason == SL_REASON_OVERLOAD) {
         return SL_VERDICT_ABANDONED;
     }
-    return reason == SL_REASON_UPSTREAM_REFUSED ? SL_VERDICT_REFUSED : SL_VERDICT_FAILED;
+    if (reason == SL_REASON_UPSTREAM_REFUSED) {
+        return SL_VERDICT_REFUSED;
+    }
+    return reason == SL_REASON_UPSTREAM_CONNECT_TIMEOUT ? SL_VERDICT_UNCONNECTED
+                                                        : SL_VERDICT_FAILED;
 }
 
 void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)

@@ -21,6 +21,7 @@ enum sl_verdict {
     SL_VERDICT_ABANDONED, /* not the endpoint's doing */
     SL_VERDICT_FAILED,
     SL_VERDICT_REFUSED,
+    SL_VERDICT_UNCONNECTED, /* in time */
 };
 
 /* Picks an endpoint and sends, now or when the connection is open. x may be gone afterwards. */

@@ -8,6 +8,7 @@
 
 #include "proxy/upstream/idle_limit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct sl_process *of(struct sl_control *c)
@@ -21,6 +22,40 @@ static const struct sl_view *shown(const struct sl_process *p)
     return p->view != NULL ? p->view : p->reload.view;
 }
 
+/* Of a source that never proved anything the proof is as old as the source. */
+static bool is_too_old(const struct sl_process *p, const struct sl_run_source *rs, uint64_t *age_ms)
+{
+    uint64_t now_ms = sl_loop_now_ms(p->loop);
+    struct sl_source_status status;
+
+    sl_run_source_status(rs, &status);
+    *age_ms = sl_source_age_ms(&status, now_ms);
+    if (*age_ms == UINT64_MAX) {
+        *age_ms = now_ms - rs->started_at_ms;
+    }
+    return *age_ms > p->view->config->discovery.ready_max_age_ms;
+}
+
+/* "": none. */
+static const char *find_too_old(struct sl_process *p)
+{
+    uint64_t age_ms;
+
+    if (p->view->config->discovery.ready_max_age_ms == 0) {
+        return "";
+    }
+    for (size_t i = 0; i < p->view->pools_n; i++) {
+        if (is_too_old(p, p->view->pools[i].run->running, &age_ms)) {
+            (void)snprintf(p->not_ready, sizeof(p->not_ready),
+                           "the endpoints of pool %s were last proven %llu ms ago, longer than "
+                           "discovery.ready_max_age",
+                           p->view->pools[i].conf->name, (unsigned long long)age_ms); /* fits */
+            return p->not_ready;
+        }
+    }
+    return "";
+}
+
 bool sl_process_is_ready(struct sl_process *p, const char **because)
 {
     *because = "";
@@ -28,6 +63,8 @@ bool sl_process_is_ready(struct sl_process *p, const char **because)
         *because = "draining";
     } else if (p->view == NULL) {
         *because = "waiting for the endpoints of the first config";
+    } else {
+        *because = find_too_old(p);
     }
     return **because == '\0';
 }
@@ -137,7 +174,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .ejections_n = sl_pool_stat(vp->pool, SL_POOL_EJECTIONS),
         .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
     };
-    source->ops->status(source, &out->discovery);
+    sl_run_source_status(vp->run->running, &out->discovery);
     if (vp->run->not_applied[0] != '\0')
     { /* found, and not in force: that goes on when the trouble of the source is over */
         _Static_assert(sizeof(out->discovery.last_error) == sizeof(vp->run->not_applied), "fits");

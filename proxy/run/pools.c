@@ -43,8 +43,10 @@ static void on_set_done(struct sl_published *published)
 /* No view names the pool any more, and its last set is back. */
 static void free_if_done(struct sl_run_pool *rp)
 {
-    if (!rp->ending || rp->pool->sets_n > 0) {
-        return;
+    bool doubted = atomic_load_explicit(&rp->pool->doubted, memory_order_acquire);
+
+    if (!rp->ending || rp->pool->sets_n > 0 || doubted) {
+        return; /* the letter of a doubt is part of it */
     }
     sl_list_unlink(&rp->link);
     sl_pool_free(rp->pool);
@@ -52,6 +54,31 @@ static void free_if_done(struct sl_run_pool *rp)
     sl_config_unref(&rp->config);
     sl_free(rp);
 }
+
+/* ---- Doubt */
+
+static void on_doubt(struct sl_mail *m)
+{
+    struct sl_run_pool *rp = sl_container_of(m, struct sl_run_pool, doubt);
+    struct sl_source *source = rp->running != NULL ? rp->running->source : NULL;
+
+    /* First: from here on the letter is the workers' again. Release: we have read it. */
+    atomic_store_explicit(&rp->pool->doubted, false, memory_order_release);
+    if (source != NULL && source->ops->doubt != NULL) {
+        sl_log(SL_LOG_DEBUG, "endpoints_doubted", {"pool", SL_LOG_STR(rp->pool->name)});
+        source->ops->doubt(source);
+    }
+    free_if_done(rp);
+}
+
+/* On a worker, which holds a set of the pool. */
+static void post_doubt(void *owner)
+{
+    struct sl_run_pool *rp = owner;
+    sl_mailbox_post(rp->process->loop, &rp->doubt);
+}
+
+/* ---- Sets */
 
 static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
 {
@@ -102,11 +129,13 @@ static void publish_or_log(struct sl_run_pool *rp)
 
 /* ---- Sources */
 
-static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
+void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached)
 {
-    struct sl_run_source *rs = sl_container_of(sink, struct sl_run_source, sink);
-
     if (rs->synced && sl_found_equal(rs->found, rs->found_n, s->items, s->n)) {
+        if (rs->cached && !cached) { /* it was right, and is proven to be now */
+            rs->cached = false;
+            sl_last_set_found(rs);
+        }
         return;
     }
     struct sl_found *copy = sl_alloc_array(s->n > 0 ? s->n : 1, sizeof(*copy));
@@ -123,6 +152,8 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
     rs->found_n = s->n;
     rs->received_us = s->received_us;
     rs->synced = true;
+    rs->cached = cached;
+    sl_last_set_found(rs);
     if (rs->pool->process->ending) {
         return; /* the workers have let go of everything */
     }
@@ -132,11 +163,29 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
     sl_reload_pool_synced(rs->pool->process);
 }
 
+static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *s)
+{
+    sl_run_source_take(sl_container_of(sink, struct sl_run_source, sink), s, false);
+}
+
+void sl_run_source_status(const struct sl_run_source *rs, struct sl_source_status *out)
+{
+    rs->source->ops->status(rs->source, out);
+    out->cache_errors_n = rs->pool->cache_errors_n;
+    if (rs->cached) {
+        out->state = SL_SOURCE_CACHED;
+        out->synced = true;
+        out->fresh_at_ms = 0;
+        out->cached_age_ms = sl_last_set_age_ms(rs);
+    }
+}
+
 static void source_free(struct sl_run_source *rs)
 {
     if (rs == NULL) {
         return;
     }
+    sl_last_set_end(rs);
     if (rs->source != NULL) {
         rs->source->ops->stop(rs->source);
     }
@@ -159,6 +208,7 @@ static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
     rs->pool = rp;
     rs->config = sl_config_ref(config);
     rs->identity_hash = conf->identity_hash;
+    sl_last_set_init(rs);
     *where = rs;
     int rc = ops->start(conf, config, rp->process->discovery, &rs->sink, &rs->source, err);
     if (rc != SL_OK) {
@@ -182,6 +232,11 @@ static void stop_health(struct sl_run_pool *rp)
     sl_config_unref(&rp->health_config);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_config *conf,
                         const struct sl_tls_context *tls)
 {
@@ -190,8 +245,7 @@ static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_confi
     }
     const struct sl_health_config *a = &rp->health_conf->health;
     const struct sl_health_config *b = &conf->health;
-    bool same_path =
-        a->path == b->path || (a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0);
+    bool same_path = same_text(a->path, b->path);
     bool same_tls =
         (tls == NULL) == (rp->health_tls == NULL) &&
         (tls == NULL || sl_tls_context_identity(tls) == sl_tls_context_identity(rp->health_tls));
@@ -259,12 +313,15 @@ static int pool_new(struct sl_process *p, const struct sl_config *config,
         return SL_ENOMEM;
     }
     rp->process = p;
+    rp->doubt.on_mail = on_doubt;
     if (sl_pool_new(conf->name, p->workers_n, &p->endpoint_ids, on_set_done, &rp->pool) != SL_OK) {
         goto fail_alloc;
     }
     if (sl_series_get(p->registry, SL_SCOPE_POOL, labels, &rp->series) != SL_OK) {
         goto fail_pool;
     }
+    rp->pool->on_doubt = post_doubt;
+    rp->pool->doubt_owner = rp;
     rp->config = sl_config_ref(config);
     rp->conf = conf;
     sl_list_push_back(&p->pools, &rp->link);
@@ -291,6 +348,7 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
     if (rp->running == NULL) {
         rc = source_start(rp, config, conf, &rp->running, err);
         if (rc == SL_OK) {
+            sl_last_set_begin(rp->running, conf);
             rc = update_health(rp, config, conf, err);
         }
     } else if (rp->running->identity_hash != conf->identity_hash) {
@@ -310,6 +368,7 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
     struct sl_error err;
     bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0;
     const struct sl_config *old = rp->config;
+    bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
 
     rp->config = sl_config_ref(config);
     rp->conf = conf;
@@ -323,6 +382,10 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
     if (rebuild && rp->running->synced) {
         publish_or_log(rp);
     }
+    if (other_cache && rp->running->synced) {
+        sl_last_set_found(rp->running);
+    }
+    sl_last_set_commit(rp->running);
     if (update_health(rp, config, conf, &err) != SL_OK) {
         sl_log(SL_LOG_ERROR, "health_checks_unchanged", {"pool", SL_LOG_STR(rp->pool->name)},
                {"error", SL_LOG_STR(err.message)});

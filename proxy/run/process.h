@@ -6,6 +6,7 @@
  *   view.c     a view from a config     reload.c  load, wait, commit, and who triggers it
  *   worker.c   threads and their mail   drain.c   the orderly end
  *   info.c     what admin may ask       watch.c   files that changed
+ *   last_set.c what sources found last, on disk
  *
  * Lifetime:  process
  * Thread:    control thread, but for what its comments say
@@ -57,7 +58,16 @@ struct sl_run_source {
     struct sl_found *found; /* of the last snapshot, to build again by another policy */
     size_t found_n;
     uint64_t received_us;
+    uint64_t started_at_ms;
     bool synced;
+
+    /* last_set.c */
+    bool cached;             /* found is what was written down before; the source is silent yet */
+    bool unwritten;          /* found is not on disk */
+    uint64_t cached_unix_ms; /* when that was */
+    uint64_t written_at_ms;  /* the last attempt; 0: none */
+    struct sl_timer write_later;
+    struct sl_timer look; /* whether the source has failed to begin with */
 };
 
 /* A pool through all configs that name it. */
@@ -74,9 +84,12 @@ struct sl_run_pool {
     const struct sl_config *health_config; /* one reference: what the checks borrow */
     const struct sl_pool_config *health_conf;
     struct sl_tls_context *health_tls;
-    char not_applied[160]; /* why the last set could not be made; "": it was, and is in force */
-    uint32_t views_n;      /* live views that name it */
-    bool ending;           /* no view names it any more: its last set is on the way back */
+    char not_applied[160];   /* why the last set could not be made; "": it was, and is in force */
+    struct sl_mail doubt;    /* under way while pool->doubted is set */
+    uint64_t cache_errors_n; /* sets that could not be written down */
+    bool cache_failed;       /* the last of them was said */
+    uint32_t views_n;        /* live views that name it */
+    bool ending;             /* no view names it any more: its last set is on the way back */
 };
 
 /* A config on its way to becoming the running one. */
@@ -123,6 +136,7 @@ struct sl_process {
     uint64_t reloads_n;
     uint64_t reload_failures_n;
     char reload_error[SL_ERROR_TEXT_BYTES];
+    char not_ready[192];                        /* what sl_process_is_ready said last */
     uint64_t generation;                        /* that all workers have taken */
     uint64_t side_counts[SL_SPLIT_SIDES_MAX_N]; /* of the route that admin asks about */
 
@@ -175,6 +189,19 @@ void sl_run_pool_cancel(struct sl_run_pool *rp);
 /* Whether it has endpoints to commit with, or knows that there are none. */
 bool sl_run_pool_is_synced(const struct sl_run_pool *rp);
 void sl_run_pool_unref(struct sl_run_pool *rp);
+
+/* What a source found, or (cached) what was written down of it. */
+void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached);
+void sl_run_source_status(const struct sl_run_source *rs, struct sl_source_status *out);
+
+/* last_set.c. init before the source starts; begin after it, where no set is known yet: the one on
+ * disk is used should the source fail. end writes what is not on disk. */
+void sl_last_set_init(struct sl_run_source *rs);
+void sl_last_set_begin(struct sl_run_source *rs, const struct sl_pool_config *conf);
+void sl_last_set_end(struct sl_run_source *rs);
+void sl_last_set_found(struct sl_run_source *rs);  /* rs->found is news */
+void sl_last_set_commit(struct sl_run_source *rs); /* rs may run now */
+uint64_t sl_last_set_age_ms(const struct sl_run_source *rs);
 
 /* view.c. A failure leaves nothing behind. */
 int sl_view_build(struct sl_process *p, const struct sl_config *config, struct sl_view **out,

@@ -1,126 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "watch.h"
 
-#include <sluiced/log.h>
-
 #include "proxy/base/alloc.h"
-#include "proxy/base/hash.h"
-
-#include <limits.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define FILES_MAX_N 256
-#define EVENTS (IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB)
 
 struct sl_watch {
-    struct sl_loop *loop;
-    void (*on_change)(void *arg);
-    void *arg;
-    struct sl_io io;
-    struct sl_timer settle;
-    struct sl_timer poll;
-    int fd; /* -1: without inotify */
-    size_t files_n;
-    struct {
-        char *path;
-        uint64_t fingerprint; /* of what it led to when it was last read, or about to be */
-        bool named;           /* while pruning */
-    } files[FILES_MAX_N];     /* the first is the config itself */
+    struct sl_file_watch *files;
+    const char *config_file;
 };
-
-/* Of what path leads to; a file that is gone counts as one of no size. */
-static uint64_t fingerprint(const char *path)
-{
-    struct stat st;
-    uint64_t facts[5] = {0};
-
-    if (stat(path, &st) == 0) {
-        facts[0] = (uint64_t)st.st_dev;
-        facts[1] = (uint64_t)st.st_ino;
-        facts[2] = (uint64_t)st.st_size;
-        facts[3] = (uint64_t)st.st_mtim.tv_sec;
-        facts[4] = (uint64_t)st.st_mtim.tv_nsec;
-    }
-    return sl_hash((struct sl_slice){(const char *)facts, sizeof(facts)}, 0);
-}
-
-static void look(struct sl_watch *w)
-{
-    bool changed = false;
-
-    for (size_t i = 0; i < w->files_n; i++) {
-        changed = changed || fingerprint(w->files[i].path) != w->files[i].fingerprint;
-    }
-    if (changed) {
-        sl_watch_note(w);
-        w->on_change(w->arg);
-    }
-}
-
-static void on_settled(struct sl_timer *t)
-{
-    look(sl_container_of(t, struct sl_watch, settle));
-}
-
-static void on_poll(struct sl_timer *t)
-{
-    look(sl_container_of(t, struct sl_watch, poll));
-}
-
-/* What happened does not matter, only that something did. */
-static void on_events(struct sl_io *io, int events)
-{
-    struct sl_watch *w = sl_container_of(io, struct sl_watch, io);
-    _Alignas(struct inotify_event) char buf[4096];
-    (void)events;
-
-    while (read(w->fd, buf, sizeof(buf)) > 0) {
-    }
-    sl_timer_start(&w->settle, SL_WATCH_SETTLE_MS, 0);
-}
-
-static void watch_folder(struct sl_watch *w, const char *file)
-{
-    char folder[PATH_MAX];
-    const char *slash = strrchr(file, '/');
-
-    if (w->fd < 0) {
-        return;
-    }
-    (void)snprintf(folder, sizeof(folder), "%.*s", slash != NULL ? (int)(slash - file) + 1 : 1,
-                   slash != NULL ? file : ".");
-    if (inotify_add_watch(w->fd, folder, EVENTS) < 0) { /* the same one again: the same watch */
-        sl_log(SL_LOG_WARN, "watch_failed", {"folder", SL_LOG_STR(folder)},
-               {"polling_ms", SL_LOG_UINT(SL_WATCH_POLL_MS)});
-    }
-}
-
-static void add_file(struct sl_watch *w, const char *file)
-{
-    if (file == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < w->files_n; i++) {
-        if (strcmp(w->files[i].path, file) == 0) {
-            w->files[i].named = true;
-            return;
-        }
-    }
-    char *copy = w->files_n < FILES_MAX_N ? sl_strdup(file) : NULL;
-    if (copy == NULL) {
-        sl_log(SL_LOG_WARN, "file_not_watched", {"file", SL_LOG_STR(file)});
-        return;
-    }
-    w->files[w->files_n].path = copy;
-    w->files[w->files_n].fingerprint = fingerprint(copy);
-    w->files[w->files_n].named = true;
-    w->files_n++;
-    watch_folder(w, file);
-}
 
 int sl_watch_new(struct sl_loop *loop, const char *config_file, void (*on_change)(void *arg),
                  void *arg, struct sl_watch **out)
@@ -129,52 +15,36 @@ int sl_watch_new(struct sl_loop *loop, const char *config_file, void (*on_change
     if (w == NULL) {
         return SL_ENOMEM;
     }
-    w->loop = loop;
-    w->on_change = on_change;
-    w->arg = arg;
-    w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    sl_timer_init(&w->settle, loop, on_settled);
-    sl_timer_init(&w->poll, loop, on_poll);
-    sl_timer_start(&w->poll, SL_WATCH_POLL_MS, SL_WATCH_POLL_MS);
-    if (w->fd >= 0) {
-        sl_io_init(&w->io, loop, w->fd, on_events);
-        sl_io_want_read(&w->io, true);
+    int rc = sl_file_watch_new(loop, on_change, arg, &w->files);
+    if (rc != SL_OK) {
+        sl_free(w);
+        return rc;
     }
-    add_file(w, config_file);
+    w->config_file = config_file;
+    sl_file_watch_add(w->files, config_file);
     *out = w;
     return SL_OK;
 }
 
 void sl_watch_free(struct sl_watch *w)
 {
-    if (w == NULL) {
-        return;
-    }
-    sl_timer_stop(&w->settle);
-    sl_timer_stop(&w->poll);
-    if (w->fd >= 0) {
-        sl_io_stop(&w->io);
-        (void)close(w->fd); /* holds no data */
-    }
-    for (size_t i = 0; i < w->files_n; i++) {
-        sl_free(w->files[i].path);
-    }
-    sl_free(w);
-}
-
-static void add_tls(struct sl_watch *w, const struct sl_tls_config *tls)
-{
-    if (tls != NULL) {
-        add_file(w, tls->cert);
-        add_file(w, tls->key);
-        add_file(w, tls->ca);
+    if (w != NULL) {
+        sl_file_watch_free(w->files);
+        sl_free(w);
     }
 }
 
 void sl_watch_note(struct sl_watch *w)
 {
-    for (size_t i = 0; i < w->files_n; i++) {
-        w->files[i].fingerprint = fingerprint(w->files[i].path);
+    sl_file_watch_note(w->files);
+}
+
+static void add_tls(struct sl_watch *w, const struct sl_tls_config *tls)
+{
+    if (tls != NULL) {
+        sl_file_watch_add(w->files, tls->cert);
+        sl_file_watch_add(w->files, tls->key);
+        sl_file_watch_add(w->files, tls->ca);
     }
 }
 
@@ -190,19 +60,9 @@ void sl_watch_add(struct sl_watch *w, const struct sl_config *config)
 
 void sl_watch_prune(struct sl_watch *w, const struct sl_config *config)
 {
-    size_t kept_n = 0;
-
-    for (size_t i = 0; i < w->files_n; i++) {
-        w->files[i].named = i == 0; /* the config itself */
-    }
+    sl_file_watch_prune_begin(w->files);
+    sl_file_watch_add(w->files, w->config_file);
     sl_watch_add(w, config);
-    for (size_t i = 0; i < w->files_n; i++) {
-        if (w->files[i].named) {
-            w->files[kept_n++] = w->files[i];
-        } else {
-            sl_free(w->files[i].path);
-        }
-    }
-    w->files_n = kept_n;
+    sl_file_watch_prune_end(w->files);
     sl_watch_add(w, config); /* what found no room before */
 }

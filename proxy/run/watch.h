@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watch: tells when the config, or a certificate, key or CA that it names, has become another file.
- *
- * The folders are watched (inotify), not the files: editors replace a file, and a mounted ConfigMap
- * or Secret swaps the symlink "..data" beside it. What counts is what the path leads to then: its
- * inode, size and times. Where inotify is not to be had, or misses (network file systems), a look
- * each SL_WATCH_POLL_MS finds it.
+ * watch: tells when the config, or a certificate, key or CA that it names, has become another file:
+ * which files those are; proxy/io/file_watch.h says how it is seen.
  *
  * Lifetime:  process
  * Thread:    control thread
- * Limits:    256 files
+ * Ownership: borrows the name of the config's file
  */
 #ifndef SL_RUN_WATCH_H
 #define SL_RUN_WATCH_H
@@ -17,10 +13,7 @@
 #include <sluiced/config.h>
 #include <sluiced/defs.h>
 
-#include "proxy/io/loop.h"
-
-#define SL_WATCH_POLL_MS 5000
-#define SL_WATCH_SETTLE_MS 50 /* writers take several steps */
+#include "proxy/io/file_watch.h"
 
 struct sl_watch;
 

@@ -190,6 +190,19 @@ bool sl_outlier_on_connect_refused(struct sl_endpoint *ep, const struct sl_outli
     return is_news(ep, until_ms, r) && eject(ep, true, until_ms, r);
 }
 
+bool sl_outlier_on_unreachable(struct sl_endpoint *ep, uint64_t now_ms)
+{
+    bool in_row = LOAD(ep->last_success_ms) <= LOAD(ep->connect_failed_at_ms);
+
+    STORE(ep->connect_failed_at_ms, now_ms);
+    if (!in_row) {
+        STORE(ep->connect_failures_n, 1);
+        return false;
+    }
+    return atomic_fetch_add_explicit(&ep->connect_failures_n, 1, memory_order_relaxed) + 1 >=
+           SL_OUTLIER_DOUBT_N;
+}
+
 bool sl_outlier_admit(struct sl_endpoint *ep, uint64_t now_ms)
 {
     if (LOAD(ep->ejections_in_row_n) == 0) {

@@ -37,6 +37,7 @@
 #define SL_OUTLIER_SLOT_MS 10000
 #define SL_OUTLIER_SLOT_LEAST_N 5
 #define SL_OUTLIER_STEER_MAX_MS 300000
+#define SL_OUTLIER_DOUBT_N 2
 
 struct sl_rng;
 
@@ -58,6 +59,10 @@ bool sl_outlier_on_outcome(struct sl_outlier *o, const struct sl_endpoint_set *s
 
 /* A connect that belongs to no attempt was refused. True: it ejected ep now. */
 bool sl_outlier_on_connect_refused(struct sl_endpoint *ep, const struct sl_outlier_report *r);
+
+/* An attempt at ep found nobody: refused, or the connect timed out. True: it was not the first in
+ * a row, and one may doubt that ep exists. Costs a success nothing. */
+bool sl_outlier_on_unreachable(struct sl_endpoint *ep, uint64_t now_ms);
 
 /* The head of a good response is here: says so before the end of an answer that takes minutes.
  * Not needed where the outcome follows at once. */

@@ -290,6 +290,16 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     return ep;
 }
 
+/* Acquire and release: what the one who is told read of the last doubt, it has read. */
+static void doubt(struct sl_pool *pool)
+{
+    if (pool->on_doubt != NULL &&
+        !atomic_exchange_explicit(&pool->doubted, true, memory_order_acq_rel))
+    {
+        pool->on_doubt(pool->doubt_owner);
+    }
+}
+
 /* Rounded down: what may have begun before an ejection did, for sl_outlier. */
 static uint64_t began_ms(const struct sl_outcome *outcome, uint64_t now_ms)
 {
@@ -319,6 +329,9 @@ void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_en
     if (sl_outlier_on_outcome(&pool->outlier, set, ep, outcome, &report)) {
         sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_EJECTIONS);
         count(cell, SL_POOL_EJECTIONS);
+    }
+    if (outcome->unreachable && sl_outlier_on_unreachable(ep, now_ms)) {
+        doubt(pool);
     }
 }
 

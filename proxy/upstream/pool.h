@@ -58,6 +58,12 @@ struct sl_pool {
     uint32_t sets_n;                    /* control thread: built and not yet freed */
     struct sl_pool_cell *cells;         /* cell i: worker i */
     struct sl_retry_budget retries;
+
+    /* Worker: an endpoint cannot be connected to, again. Called when doubted becomes true; whoever
+     * is told sets it back to false, and is told anew from then on. NULL: nobody wants to know. */
+    void (*on_doubt)(void *doubt_owner);
+    void *doubt_owner;
+    _Atomic bool doubted;
     _Alignas(64) struct sl_outlier outlier;
 };
 

@@ -97,6 +97,8 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_string_equal(c->log.access, "stdout");
     assert_false(c->admin.enabled || c->admin.probes_enabled);
     assert_null(c->kubernetes.kubeconfig);
+    assert_null(c->discovery.cache);
+    assert_int_equal(c->discovery.ready_max_age_ms, 0);
     assert_null(c->kubernetes.context);
     assert_string_equal(c->kubernetes.service_account,
                         "/var/run/secrets/kubernetes.io/serviceaccount");
@@ -149,6 +151,7 @@ static void options_of_the_process_reach_their_fields(void **state)
         "log: { level: warn, format: logfmt, access: /tmp/a }\n"
         "admin: { listen: \"127.0.0.1:0\", probes: \"unix:/p\" }\n"
         "kubernetes: { service_account: /sa }\n"
+        "discovery: { cache: /tmp, ready_max_age: 5m }\n"
         "pools: { p: { discover: { static: [\"unix:/s\"] } } }\n");
     (void)state;
 
@@ -162,6 +165,8 @@ static void options_of_the_process_reach_their_fields(void **state)
     assert_string_equal(c->admin.listen.host, "127.0.0.1");
     assert_true(c->admin.probes.is_unix);
     assert_string_equal(c->kubernetes.service_account, "/sa");
+    assert_string_equal(c->discovery.cache, "/tmp");
+    assert_int_equal(c->discovery.ready_max_age_ms, 300000);
     assert_true(c->pools[0].discover.addresses[0].is_unix);
     sl_config_unref(&c);
 }
@@ -413,6 +418,8 @@ static void the_identity_is_that_of_the_source_and_of_nothing_else(void **state)
         "kubernetes: { pods: s, port: s }",
         "kubernetes: { service: s, port: s }",
         "kubernetes: { service: s, port: 1 }",
+        "file: a.yaml",
+        "file: b.yaml",
     };
     (void)state;
 

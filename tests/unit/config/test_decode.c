@@ -65,6 +65,19 @@ static void what_is_wrong_is_said_in_full(void **state)
          "at line 1 already"},
         {ROOT("kubernetes: { context: kind }"),
          "1:15: kubernetes.context: needs kubeconfig beside it"},
+        {ROOT("discovery: { cache: /nonexistent/folder }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"/nonexistent/folder\": "
+         "No "
+         "such file or directory; make it, or give us the right"},
+        {ROOT("discovery: { cache: /dev/null }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"/dev/null\": Not a "
+         "directory; make it, or give us the right"},
+        {ROOT("discovery: { cache: off, ready_max_age: 5m }"),
+         "1:21: discovery.cache: expected a directory to write in, found \"off\": No such file or "
+         "directory; make it, or give us the right"},
+        {ROOT("discovery: { ready_max_age: 1ms }"),
+         "1:29: discovery.ready_max_age: expected a duration from 1s to 24h or off, found "
+         "\"1ms\""},
         {ROOT("kubernetes: { kubeconfig: /nonexistent/config }"),
          "1:27: kubernetes.kubeconfig: cannot read \"/nonexistent/config\": No such file or "
          "directory"},
@@ -182,12 +195,15 @@ static void what_is_wrong_is_said_in_full(void **state)
         {ROUTE("name: a, pool: p }, { name: a, pool: p"),
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
-        {POOL(""), "1:13: pools.p.discover: missing; expected a map with static or kubernetes"},
+        {POOL(""),
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
+         "file"},
         {POOL("balance: round_robin"),
-         "1:13: pools.p.discover: missing; expected a map with static or kubernetes"},
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
+         "file"},
         {POOL("discover: {}"),
-         "1:25: pools.p.discover: expected static or kubernetes, found neither; write static: "
-         "[\"10.0.0.7:8000\"]"},
+         "1:25: pools.p.discover: expected static, kubernetes or file, found none; write "
+         "static: [\"10.0.0.7:8000\"]"},
         {POOL("discover: { static: [] }"),
          "1:35: pools.p.discover.static: expected a list of 1 to 4096 addresses, found an empty "
          "list; write [\"10.0.0.7:8000\", \"10.0.0.8:8000\"]"},
@@ -210,6 +226,11 @@ static void what_is_wrong_is_said_in_full(void **state)
         {POOL("discover: { static: [\"10.0.0.7:80\"], kubernetes: { service: llama } }"),
          "1:52: pools.p.discover.kubernetes: excludes static, which stands at line 1; remove one "
          "of them"},
+        {POOL("discover: { kubernetes: { service: llama }, file: e.yaml }"),
+         "1:59: pools.p.discover.file: excludes kubernetes, which stands at line 1; remove one of "
+         "them"},
+        {POOL("discover: { file: [] }"),
+         "1:33: pools.p.discover.file: expected the path of a file, found an empty list"},
         {KUBERNETES("namespace: prod"),
          "1:39: pools.p.discover.kubernetes: expected service, slices or pods, found none; write "
          "service: NAME"},

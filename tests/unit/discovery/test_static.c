@@ -89,6 +89,7 @@ static void each_kind_has_its_name(void **state)
     (void)state;
     assert_string_equal(sl_source_get(SL_DISCOVER_STATIC)->name, "static");
     assert_string_equal(sl_source_get(SL_DISCOVER_KUBERNETES)->name, "kubernetes");
+    assert_string_equal(sl_source_get(SL_DISCOVER_FILE)->name, "file");
 }
 
 int main(void)

@@ -107,7 +107,8 @@ static void the_document_says_what_runs(void **state)
          "{\"state\":\"watching\",\"synced\":true,\"connected\":true,\"age_ms\":1500,"
          "\"last_event_ms\":60000,\"last_bookmark_ms\":1500,\"watches\":2,\"events\":40,"
          "\"relists\":{\"expired\":1,\"error\":0,\"drift\":2},\"reconnects\":3,"
-         "\"comparisons\":12,\"drift\":4,\"errors\":2,\"last_error\":\"watch: reset\"}"},
+         "\"comparisons\":12,\"drift\":4,\"errors\":2,\"cache_errors\":0,\"last_error\":\"watch: "
+         "reset\"}"},
         {"pools.0.picks", "95"},
         {"pools.0.picks_draining", "1"},
         {"pools.0.ejections", "3"},
@@ -148,6 +149,23 @@ static void an_age_is_never_below_nothing(void **state)
     fake.pools[0].discovery.fresh_at_ms = fake.pools[0].now_ms + 1; /* read a moment later */
     ask();
     check_at("pools.0.discovery.age_ms", "0");
+}
+
+static void endpoints_that_were_kept_on_disk_are_as_old_as_the_file(void **state)
+{
+    (void)state;
+
+    fake.pools[1].discovery = (struct sl_source_status){
+        .state = SL_SOURCE_CACHED,
+        .synced = true,
+        .cached_age_ms = 3600000, /* from before we were started */
+        .cache_errors_n = 2,
+    };
+    ask();
+    check_at("pools.1.discovery.state", "\"cached\"");
+    check_at("pools.1.discovery.synced", "true");
+    check_at("pools.1.discovery.age_ms", "3600000");
+    check_at("pools.1.discovery.cache_errors", "2");
 }
 
 static void a_refused_reload_shows_its_error(void **state)
@@ -233,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_document_says_what_runs),
         TEST(an_age_is_never_below_nothing),
+        TEST(endpoints_that_were_kept_on_disk_are_as_old_as_the_file),
         TEST(a_refused_reload_shows_its_error),
         TEST(text_that_is_not_utf_8_does_not_spoil_the_document),
         TEST(endpoints_are_listed_up_to_the_limit_and_counted_beyond),
