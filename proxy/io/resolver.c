@@ -43,6 +43,7 @@ struct sl_resolver {
     struct sl_list channels;
     struct sl_list done; /* queries that ended, in order */
     struct sl_task task;
+    bool is_ending;
 };
 
 struct channel {
@@ -50,6 +51,7 @@ struct channel {
     struct sl_resolver *resolver;
     ares_channel ares;
     char *servers; /* NULL: the system's */
+    bool frank;    /* hands on what the first server says, even if it is SERVFAIL */
     struct sl_timer timer;
     struct sl_list socks;
     size_t queries_n;
@@ -79,6 +81,8 @@ struct sl_resolver_query {
     int status; /* of c-ares */
     char *message;
     size_t message_len;
+    uint16_t type;
+    char name[SL_RESOLVER_NAME_BYTES];
 };
 
 static struct channel *channel_of(struct sl_list *link)
@@ -202,7 +206,7 @@ static int init_ares(struct channel *c)
 
     memset(&o, 0, sizeof(o));
     (void)snprintf(path, sizeof(path), "%s", conf->resolv_conf); /* a path of ours or a test's */
-    o.flags = ARES_FLAG_EDNS;
+    o.flags = ARES_FLAG_EDNS | (c->frank ? ARES_FLAG_NOCHECKRESP : 0);
     o.timeout = (int)conf->timeout_ms;
     o.tries = (int)conf->tries_n;
     o.sock_state_cb = watch_socket;
@@ -235,7 +239,8 @@ static void free_channel(struct channel *c)
     sl_loop_defer_free(c->resolver->loop, c);
 }
 
-static int new_channel(struct sl_resolver *r, const char *servers, struct channel **out)
+static int new_channel(struct sl_resolver *r, const char *servers, bool frank,
+                       struct channel **out)
 {
     struct channel *c = sl_alloc(sizeof(*c));
     int rc = SL_ENOMEM;
@@ -244,6 +249,7 @@ static int new_channel(struct sl_resolver *r, const char *servers, struct channe
         return SL_ENOMEM;
     }
     c->resolver = r;
+    c->frank = frank;
     sl_list_init(&c->socks);
     if (servers != NULL) {
         c->servers = sl_strdup(servers);
@@ -268,8 +274,11 @@ fail_alloc:
     return rc;
 }
 
-static bool same_servers(const struct channel *c, const char *servers)
+static bool is_for(const struct channel *c, const char *servers, bool frank)
 {
+    if (c->frank != frank) {
+        return false;
+    }
     return servers == NULL || c->servers == NULL ? servers == c->servers
                                                  : strcmp(c->servers, servers) == 0;
 }
@@ -291,7 +300,8 @@ static bool is_current(const struct channel *c)
 }
 
 /* The one for servers. An old one that has questions open stays until they end. */
-static int get_channel(struct sl_resolver *r, const char *servers, struct channel **out)
+static int get_channel(struct sl_resolver *r, const char *servers, bool frank,
+                       struct channel **out)
 {
     struct sl_list *next;
     struct channel *found = NULL;
@@ -301,16 +311,16 @@ static int get_channel(struct sl_resolver *r, const char *servers, struct channe
         struct channel *c = channel_of(i);
 
         next = i->next;
-        if (!c->retired && same_servers(c, servers) && is_current(c)) {
+        if (!c->retired && is_for(c, servers, frank) && is_current(c)) {
             found = c;
             c->used_at_ms = now_ms;
-        } else if (same_servers(c, servers) || now_ms - c->used_at_ms > UNUSED_MAX_MS) {
+        } else if (is_for(c, servers, frank) || now_ms - c->used_at_ms > UNUSED_MAX_MS) {
             c->retired = true;
             sl_task_post(r->loop, &r->task);
         }
     }
     if (found == NULL) {
-        int rc = new_channel(r, servers, &found);
+        int rc = new_channel(r, servers, frank, &found);
 
         if (rc != SL_OK) {
             return rc;
@@ -366,6 +376,32 @@ static struct sl_resolver_result result_of(const struct sl_resolver_query *q)
     return result;
 }
 
+static void on_answer(void *arg, int status, int timeouts_n, unsigned char *bytes, int len);
+
+static void send_query(struct sl_resolver_query *q, struct channel *c)
+{
+    q->channel = c;
+    c->queries_n++;
+    ares_query(c->ares, q->name, ns_c_in, q->type, on_answer, q);
+    arm(c);
+}
+
+/* c-ares goes on to the next server when one says SERVFAIL or REFUSED, as it should, and 1.18 says
+ * of the last one only that it could not be reached. Ask once more, to know why. True: it is. */
+static bool ask_frankly(struct sl_resolver_query *q)
+{
+    const struct channel *c = q->channel;
+    struct channel *frank;
+
+    if (c->frank || q->fn == NULL || c->resolver->is_ending ||
+        get_channel(c->resolver, c->servers, true, &frank) != SL_OK)
+    {
+        return false;
+    }
+    send_query(q, frank);
+    return true;
+}
+
 static void on_answer(void *arg, int status, int timeouts_n, unsigned char *bytes, int len)
 {
     struct sl_resolver_query *q = arg;
@@ -373,6 +409,11 @@ static void on_answer(void *arg, int status, int timeouts_n, unsigned char *byte
     bool failed = status != ARES_SUCCESS && status != ARES_ENODATA && status != ARES_ENOTFOUND;
     (void)timeouts_n;
 
+    c->queries_n--;
+    c->failures_n = failed ? c->failures_n + 1 : 0;
+    if (status == ARES_ECONNREFUSED && ask_frankly(q)) {
+        return;
+    }
     q->status = status;
     if (bytes != NULL && len > 0 && q->fn != NULL) {
         q->message = sl_alloc_raw((size_t)len);
@@ -383,8 +424,6 @@ static void on_answer(void *arg, int status, int timeouts_n, unsigned char *byte
             q->status = ARES_ENOMEM;
         }
     }
-    c->queries_n--;
-    c->failures_n = failed ? c->failures_n + 1 : 0;
     sl_list_push_back(&c->resolver->done, &q->link);
     sl_task_post(c->resolver->loop, &c->resolver->task);
 }
@@ -420,7 +459,7 @@ int sl_resolver_ask(struct sl_resolver *r, const char *servers, const char *name
                     sl_resolver_fn fn, void *arg, struct sl_resolver_query **out)
 {
     struct channel *c;
-    int rc = get_channel(r, servers, &c);
+    int rc = get_channel(r, servers, false, &c);
 
     if (rc != SL_OK) {
         return rc;
@@ -430,13 +469,12 @@ int sl_resolver_ask(struct sl_resolver *r, const char *servers, const char *name
         return SL_ENOMEM;
     }
     sl_list_init(&q->link);
-    q->channel = c;
     q->fn = fn;
     q->arg = arg;
-    c->queries_n++;
+    q->type = type;
+    (void)snprintf(q->name, sizeof(q->name), "%s", name); /* longer ones nobody has */
     *out = q;
-    ares_query(c->ares, name, ns_c_in, type, on_answer, q);
-    arm(c);
+    send_query(q, c);
     return SL_OK;
 }
 
@@ -451,7 +489,7 @@ bool sl_resolver_candidate(struct sl_resolver *r, const char *name, size_t idx, 
     size_t len = strlen(name);
     size_t dots_n = 0;
 
-    if ((len > 0 && name[len - 1] == '.') || get_channel(r, NULL, &c) != SL_OK) {
+    if ((len > 0 && name[len - 1] == '.') || get_channel(r, NULL, false, &c) != SL_OK) {
         (void)snprintf(out, SL_RESOLVER_NAME_BYTES, "%s", name); /* checked to fit */
         return idx == 0;
     }
@@ -502,6 +540,7 @@ void sl_resolver_free(struct sl_resolver *r)
     if (r == NULL) {
         return;
     }
+    r->is_ending = true;
     while (!sl_list_empty(&r->channels)) {
         free_channel(channel_of(r->channels.next));
     }
