@@ -58,6 +58,7 @@ static size_t name_of(const char *text, unsigned char *to)
 {
     size_t at = 0;
 
+    text += strcmp(text, ".") == 0 ? 1 : 0;
     while (*text != '\0') {
         size_t len = strcspn(text, ".");
 

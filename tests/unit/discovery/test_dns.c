@@ -60,7 +60,7 @@ static void on_snapshot(struct sl_sink *sink, const struct sl_snapshot *snapshot
 static int setup(void **state)
 {
     const struct sl_resolver_conf quick = {
-        .timeout_ms = 60,
+        .timeout_ms = 250,
         .tries_n = 1,
         .resolv_conf = "/etc/resolv.conf",
     };
