@@ -331,7 +331,8 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *
     struct sl_pool_config *pool = base;
 
     pool->identity_hash = identity_hash(d, &pool->discover);
-    if (sl_yaml_find(node, SL_SLICE("health")) == NULL && pool->discover.kind != SL_DISCOVER_KUBERNETES)
+    if (sl_yaml_find(node, SL_SLICE("health")) == NULL &&
+        pool->discover.kind != SL_DISCOVER_KUBERNETES)
     {
         pool->health.kind = SL_HEALTH_CHECK_TCP;
     }

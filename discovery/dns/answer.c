@@ -16,9 +16,9 @@ _Static_assert(SL_DNS_A == (int)ns_t_a && SL_DNS_AAAA == (int)ns_t_aaaa &&
                "the numbers of types");
 
 enum {
-    SRV_FIXED_BYTES = 6,      /* priority, weight, port */
-    SOA_FIXED_BYTES = 20,     /* serial, refresh, retry, expire, minimum */
-    TTL_MAX_S = 0x7fffffff    /* RFC 2181 8: what has the highest bit set is 0 */
+    SRV_FIXED_BYTES = 6,   /* priority, weight, port */
+    SOA_FIXED_BYTES = 20,  /* serial, refresh, retry, expire, minimum */
+    TTL_MAX_S = 0x7fffffff /* RFC 2181 8: what has the highest bit set is 0 */
 };
 
 static uint32_t ttl_of(const ns_rr *rr)

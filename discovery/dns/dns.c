@@ -39,7 +39,7 @@ struct dns {
     struct sl_dns_lookup lookup;
     struct sl_timer timer;
     uint64_t asked_at_ms;
-    uint64_t due_at_ms; /* when the timer fires */
+    uint64_t due_at_ms;  /* when the timer fires */
     uint32_t failures_n; /* lookups in a row of which something failed */
     bool pushed;
     bool too_many; /* said already */

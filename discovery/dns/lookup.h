@@ -45,13 +45,13 @@ struct sl_dns_lookup {
     size_t target_hosts_n;
     struct sl_dns_question *old; /* targets of the time before */
     size_t old_n;
-    bool too_many; /* addresses were left out */
+    bool too_many;      /* addresses were left out */
     const char *failed; /* of our own doing, in words; NULL: nothing */
 };
 
 int sl_dns_lookup_init(struct sl_dns_lookup *l, struct sl_discovery *d,
-                       const struct sl_dns_config *conf,
-                       void (*on_done)(struct sl_dns_lookup *l)) SL_MUST_CHECK;
+                       const struct sl_dns_config *conf, void (*on_done)(struct sl_dns_lookup *l))
+    SL_MUST_CHECK;
 void sl_dns_lookup_fini(struct sl_dns_lookup *l); /* cancels; on_done is not called any more */
 
 /* Asks. It does not run already; on_done is called once, possibly before this returns. */

@@ -43,7 +43,7 @@ struct sl_dns_question {
     uint64_t negative_since_ms;       /* while something is held; 0: it was not denied */
     enum sl_resolver_outcome outcome; /* of the last time */
     const char *reason;
-    uint64_t ttl_ms; /* of the last answer; 0: it may not be kept */
+    uint64_t ttl_ms;                 /* of the last answer; 0: it may not be kept */
     struct sl_resolver_query *query; /* NULL: not asked now */
     bool settled;                    /* of a target: nothing is left to ask this time */
     void *owner;                     /* whoever asks */

@@ -17,7 +17,6 @@
  * in 1.18, and parse what glibc parses for us. */
 #define CARES_NO_DEPRECATED
 #include <ares.h>
-
 #include <arpa/nameser.h>
 #include <stdio.h>
 #include <string.h>
@@ -239,8 +238,7 @@ static void free_channel(struct channel *c)
     sl_loop_defer_free(c->resolver->loop, c);
 }
 
-static int new_channel(struct sl_resolver *r, const char *servers, bool frank,
-                       struct channel **out)
+static int new_channel(struct sl_resolver *r, const char *servers, bool frank, struct channel **out)
 {
     struct channel *c = sl_alloc(sizeof(*c));
     int rc = SL_ENOMEM;
@@ -300,8 +298,7 @@ static bool is_current(const struct channel *c)
 }
 
 /* The one for servers. An old one that has questions open stays until they end. */
-static int get_channel(struct sl_resolver *r, const char *servers, bool frank,
-                       struct channel **out)
+static int get_channel(struct sl_resolver *r, const char *servers, bool frank, struct channel **out)
 {
     struct sl_list *next;
     struct channel *found = NULL;
@@ -434,8 +431,7 @@ static void on_task(struct sl_task *t)
     struct sl_list *next;
 
     while (!sl_list_empty(&r->done)) {
-        struct sl_resolver_query *q =
-            sl_container_of(r->done.next, struct sl_resolver_query, link);
+        struct sl_resolver_query *q = sl_container_of(r->done.next, struct sl_resolver_query, link);
         sl_resolver_fn fn = q->fn;
 
         sl_list_unlink(&q->link);

@@ -117,6 +117,8 @@ class FakeDns:
         while True:
             try:
                 query, peer = self.udp.recvfrom(4096)
+                if not query:
+                    return  # shut down
                 answer = self._answer(query, UDP_MAX, "udp")
                 if answer is not None:
                     self.udp.sendto(answer, peer)

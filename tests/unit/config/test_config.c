@@ -405,7 +405,8 @@ static void a_dns_source_has_its_options_and_checks_by_itself(void **state)
         "pools:\n"
         "  any: { discover: { dns: { name: llama.prod.svc.cluster.local, port: 8000 } } }\n"
         "  srv: { discover: { dns: { name: _http._tcp.llama., type: srv, servers: "
-        "[\"10.96.0.10:53\", \"[fd00::a]:53\"], min_ttl: 2s, max_ttl: 1m, hold: 0s } }, health: off "
+        "[\"10.96.0.10:53\", \"[fd00::a]:53\"], min_ttl: 2s, max_ttl: 1m, hold: 0s } }, health: "
+        "off "
         "}\n"
         "  hold: { discover: { dns: { name: llama.prod.svc.cluster.local, port: 8000, hold: 9s } } "
         "}\n");

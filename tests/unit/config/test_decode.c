@@ -183,7 +183,8 @@ static void what_is_wrong_is_said_in_full(void **state)
         {ROUTE("name: a, pool: p }, { name: a, pool: p"),
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
-        {POOL(""), "1:13: pools.p.discover: missing; expected a map with static, kubernetes or dns"},
+        {POOL(""),
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or dns"},
         {POOL("balance: round_robin"),
          "1:13: pools.p.discover: missing; expected a map with static, kubernetes or dns"},
         {POOL("discover: {}"),
@@ -212,7 +213,7 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:52: pools.p.discover.kubernetes: excludes static, which stands at line 1; remove one "
          "of them"},
         {POOL("discover: { dns: { name: a, port: 1 }, static: [\"10.0.0.7:80\"] }"),
-         "1:58: pools.p.discover.static: excludes dns, which stands at line 1; remove one of them"},
+         "1:54: pools.p.discover.static: excludes dns, which stands at line 1; remove one of them"},
         {DNS("port: 8000"), "1:32: pools.p.discover.dns.name: missing; expected a name"},
         {DNS("name: llama"),
          "1:32: pools.p.discover.dns.port: missing; addresses have none, write port: 8000 or type: "
@@ -227,7 +228,7 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:40: pools.p.discover.dns.name: expected a name of at most 253 of a-z, 0-9, '-', '_' "
          "and '.', found \"a..b\"; write one like llama.prod.svc.cluster.local"},
         {DNS("name: a, port: 8000, servers: [ns1]"),
-         "1:64: pools.p.discover.dns.servers[0]: expected the address of a DNS server with its "
+         "1:65: pools.p.discover.dns.servers[0]: expected the address of a DNS server with its "
          "port, found \"ns1\"; write \"10.96.0.10:53\" or \"[fd00::a]:53\""},
         {DNS("name: a, port: 8000, max_ttl: 1s, min_ttl: 2s"),
          "1:64: pools.p.discover.dns.max_ttl: expected a max_ttl that is not below min_ttl, found "

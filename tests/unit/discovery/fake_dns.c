@@ -264,8 +264,8 @@ static void on_udp(struct sl_io *io, int events)
     unsigned char in[1024];
     struct sockaddr_in from;
     socklen_t from_len = sizeof(from);
-    ssize_t n = recvfrom(f->udp_fd, in, sizeof(in), MSG_DONTWAIT,
-                         (struct sockaddr *)(void *)&from, &from_len);
+    ssize_t n = recvfrom(f->udp_fd, in, sizeof(in), MSG_DONTWAIT, (struct sockaddr *)(void *)&from,
+                         &from_len);
     (void)events;
 
     if (n <= 0) {
@@ -305,8 +305,8 @@ static void on_conn(struct sl_io *io, int events)
             c->dns->tcp_queries_n++;
             c->out = malloc(2 + FAKE_DNS_MESSAGE_BYTES);
             assert_non_null(c->out);
-            c->out_len = answer(c->dns, c->in + 2, get_u16(c->in), FAKE_DNS_MESSAGE_BYTES,
-                                c->out + 2);
+            c->out_len =
+                answer(c->dns, c->in + 2, get_u16(c->in), FAKE_DNS_MESSAGE_BYTES, c->out + 2);
             put_u16(c->out, (uint16_t)c->out_len);
             c->out_len += 2;
             sl_io_want_write(&c->io, true);
@@ -314,8 +314,8 @@ static void on_conn(struct sl_io *io, int events)
         }
     }
     if ((events & SL_WRITABLE) != 0 && c->out != NULL) {
-        ssize_t n = send(c->fd, c->out + c->out_at, c->out_len - c->out_at,
-                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n =
+            send(c->fd, c->out + c->out_at, c->out_len - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
         c->out_at += n > 0 ? (size_t)n : 0;
         if (n < 0 || c->out_at == c->out_len) {

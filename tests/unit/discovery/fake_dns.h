@@ -24,10 +24,10 @@ struct fake_dns_answer {
     char name[256];
     uint16_t type;
     uint16_t rcode;
-    bool silent;         /* says nothing */
-    bool tcp_only;       /* over UDP it is truncated, small as it is */
-    uint16_t counts[3];  /* answer, authority, additional: records are added in this order */
-    unsigned queries_n;  /* how often it was asked for */
+    bool silent;          /* says nothing */
+    bool tcp_only;        /* over UDP it is truncated, small as it is */
+    uint16_t counts[3];   /* answer, authority, additional: records are added in this order */
+    unsigned queries_n;   /* how often it was asked for */
     unsigned char *bytes; /* the records */
     size_t len;
 };

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "discovery/dns/answer.h"
-
 #include "tests/unit/check.h"
 #include "tests/unit/discovery/fake_dns.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proxy/io/resolver.h"
-
 #include "proxy/io/loop.h"
+#include "proxy/io/resolver.h"
 #include "tests/unit/check.h"
 #include "tests/unit/discovery/fake_api.h"
 #include "tests/unit/discovery/fake_dns.h"
