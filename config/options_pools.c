@@ -68,6 +68,78 @@ static const struct sl_section discover_kubernetes_section = {
     .finish = sl_finish_discover_kubernetes,
 };
 
+static const struct sl_word dns_types[] = {
+    {"any", SL_DNS_TYPE_ANY},
+    {"a", SL_DNS_TYPE_A},
+    {"aaaa", SL_DNS_TYPE_AAAA},
+    {"srv", SL_DNS_TYPE_SRV},
+    {NULL, 0},
+};
+
+static const struct sl_option discover_dns_rows[] = {
+    {.name = "name",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_dns_config, name),
+     .required = true,
+     .what = "a name",
+     .check = sl_value_dns_name,
+     .help = "As `search` and `ndots` of resolv.conf complete it; a dot at its end, or `servers`, "
+             "says that it is complete. Only servers are asked, /etc/hosts is not read."},
+    {.name = "port",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_dns_config, port),
+     .min = 1,
+     .max = UINT16_MAX,
+     .help = "Of the endpoints. Required, but with `srv`: those records have their own."},
+    {.name = "type",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_dns_config, type),
+     .words = dns_types,
+     .fallback = "any",
+     .help = "Of the records: `any` is a and aaaa together, each address an endpoint. Of `srv` the "
+             "lowest priority counts, a higher one only while no target of the lower has an "
+             "address; weights are those of the endpoints (all 0: alike)."},
+    {.name = "servers",
+     .type = SL_OPTION_TEXTS,
+     SL_FIELD(sl_dns_config, servers),
+     .min = 1,
+     .max = 8,
+     .what = "a list of 1 to 8 addresses of DNS servers",
+     .check = sl_value_dns_server,
+     .help = "Asked in this order: `[\"10.96.0.10:53\"]`. Absent: those of resolv.conf, which is "
+             "read again when it changes."},
+    {.name = "min_ttl",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_dns_config, min_ttl_ms),
+     .fallback = "1s",
+     .min = 100,
+     .max = SL_HOUR_MS,
+     .help = "An answer is good for its TTL, but at least for this long. So is a negative one, "
+             "whose TTL is in its SOA record."},
+    {.name = "max_ttl",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_dns_config, max_ttl_ms),
+     .fallback = "30s",
+     .min = 100,
+     .max = 24 * SL_HOUR_MS,
+     .help = "And at most for this long. Not below min_ttl."},
+    {.name = "hold",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_dns_config, hold_ms),
+     .fallback = "10s",
+     .max = SL_HOUR_MS,
+     .help = "How long servers must go on to say that a name or its records are not there until "
+             "its endpoints go: one that restarts says so too. Other failures change nothing, "
+             "however long they last."},
+};
+
+static const struct sl_section discover_dns_section = {
+    .title = "pools.NAME.discover.dns",
+    SL_ROWS(discover_dns_rows),
+    .pos_offset = SL_NO_OFFSET,
+    .finish = sl_finish_discover_dns,
+};
+
 static const struct sl_option discover_rows[] = {
     {.name = "static",
      .type = SL_OPTION_OWN,
@@ -90,6 +162,11 @@ static const struct sl_option discover_rows[] = {
              "applied once the file has settled: replace it by rename, for one that is written in "
              "place may be read in a pause of its writer. While it is missing or wrong the last "
              "endpoints stay, and /status says why; it need not be there at start."},
+    {.name = "dns",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_discover_config, dns),
+     .section = &discover_dns_section,
+     .help = "The addresses that a name has: `{name: llama.prod.svc.cluster.local, port: 8000}`."},
 };
 
 static const struct sl_section discover_section = {
@@ -259,9 +336,9 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, discover),
      .required = true,
-     .what = "a map with static, kubernetes or file",
+     .what = "a map with static, kubernetes, file or dns",
      .section = &discover_section,
-     .help = "Where endpoints come from. Exactly one of static, kubernetes and file."},
+     .help = "Where endpoints come from. Exactly one of static, kubernetes, file and dns."},
     {.name = "balance",
      .type = SL_OPTION_OWN,
      .what = "the name of a policy",
@@ -274,8 +351,9 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
      .section = &health_section,
-     .help = "Active checks. Absent: `tcp: true` for static and file; none for kubernetes, where "
-             "kubelet checks and readiness counts."},
+     .help =
+         "Active checks. Absent: `tcp: true` for static, file and dns; none for kubernetes, where "
+         "kubelet checks and readiness counts."},
     {.name = "tls",
      .type = SL_OPTION_MAYBE,
      SL_AT(sl_pool_config, tls),

@@ -7,15 +7,17 @@
 #include "proxy/base/hash.h"
 #include "proxy/proto/h1.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
     ADDRESS_TEXT_BYTES = 128,
+    NAMES_TEXT_BYTES = 128,
     TLS_1_2 = 0x0303
 };
 
-/* ---- Which of two: the later one in the file is at fault */
+/* ---- Which of several: the later one in the file is at fault */
 
 static int refuse_both(struct sl_decoder *d, const struct sl_yaml_node *a,
                        const struct sl_yaml_node *b)
@@ -29,32 +31,42 @@ static int refuse_both(struct sl_decoder *d, const struct sl_yaml_node *a,
                                             earlier->key.ptr, earlier->key_line));
 }
 
-/* words: the names, NULL behind the last. */
-static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node,
-                       const char *const *words, const char *write)
+/* "static, kubernetes or dns"; cut where it does not fit. */
+static void list_names(const char *const *names, char *buf, size_t size_bytes)
 {
-    const struct sl_yaml_node *found = NULL;
-    char names[128] = "";
-    size_t used = 0;
-    size_t words_n = 0;
+    size_t at = 0;
 
-    for (; words[words_n] != NULL; words_n++) {
-        const char *separator = words_n == 0 ? "" : words[words_n + 1] == NULL ? " or " : ", ";
-        const struct sl_yaml_node *n = sl_yaml_find(node, sl_slice_of(words[words_n]));
-        if (n != NULL && found != NULL) {
-            return refuse_both(d, found, n);
-        }
-        found = n != NULL ? n : found;
-        int len = snprintf(names + used, sizeof(names) - used, "%s%s", separator, words[words_n]);
-        SL_ASSERT(len > 0 && (size_t)len < sizeof(names) - used, "%s: too many words", names);
-        used += (size_t)len;
+    buf[0] = '\0';
+    for (size_t i = 0; names[i] != NULL && at < size_bytes; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] == NULL ? " or " : ", ";
+        int n = snprintf(buf + at, size_bytes - at, "%s%s", before, names[i]);
+
+        at += n > 0 ? (size_t)n : 0;
     }
-    if (found != NULL) {
+}
+
+/* names: two or more, ended by NULL. */
+static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node,
+                       const char *const *names, const char *write)
+{
+    const struct sl_yaml_node *first = NULL;
+    char list[NAMES_TEXT_BYTES];
+
+    for (size_t i = 0; names[i] != NULL; i++) {
+        const struct sl_yaml_node *n = sl_yaml_find(node, sl_slice_of(names[i]));
+
+        if (n != NULL && first != NULL) {
+            return refuse_both(d, first, n);
+        }
+        first = n != NULL ? n : first;
+    }
+    if (first != NULL) {
         return SL_OK;
     }
+    list_names(names, list, sizeof(list));
     return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
-                                            "expected %s, found %s; write %s", names,
-                                            words_n == 2 ? "neither" : "none", write));
+                                            "expected %s, found %s; write %s", list,
+                                            names[2] == NULL ? "neither" : "none", write));
 }
 
 /* Reports name, which is there, when needs is not. */
@@ -102,10 +114,10 @@ int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node
 
 int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    static const char *const words[] = {"pool", "split", NULL};
-
     (void)base;
-    return want_one_of(d, node, words, "pool: NAME or split: {NAME: 95, OTHER: 5}");
+    static const char *const names[] = {"pool", "split", NULL};
+
+    return want_one_of(d, node, names, "pool: NAME or split: {NAME: 95, OTHER: 5}");
 }
 
 /* The path of a request is forwarded in the form that it was routed by, and so must that of a route
@@ -154,20 +166,49 @@ int sl_finish_http(struct sl_decoder *d, const struct sl_yaml_node *node, void *
 
 int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    static const char *const words[] = {"static", "kubernetes", "file", NULL};
-    static const enum sl_discover_kind kinds[] = {
-        SL_DISCOVER_STATIC,
-        SL_DISCOVER_KUBERNETES,
-        SL_DISCOVER_FILE,
+    static const char *const names[] = {
+        [SL_DISCOVER_STATIC] = "static",
+        [SL_DISCOVER_KUBERNETES] = "kubernetes",
+        [SL_DISCOVER_FILE] = "file",
+        [SL_DISCOVER_DNS] = "dns",
+        NULL,
     };
     struct sl_discover_config *c = base;
 
-    for (size_t i = 0; i + 1 < SL_ARRAY_LEN(words); i++) {
-        if (sl_yaml_find(node, sl_slice_of(words[i])) != NULL) {
-            c->kind = kinds[i];
+    for (size_t i = 0; names[i] != NULL; i++) {
+        if (sl_yaml_find(node, sl_slice_of(names[i])) != NULL) {
+            c->kind = (enum sl_discover_kind)i;
         }
     }
-    return want_one_of(d, node, words, "static: [\"10.0.0.7:8000\"]");
+    return want_one_of(d, node, names, "static: [\"10.0.0.7:8000\"]");
+}
+
+int sl_finish_discover_dns(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    const struct sl_dns_config *c = base;
+    const struct sl_yaml_node *port = sl_yaml_find(node, SL_SLICE("port"));
+    const struct sl_yaml_node *later = sl_yaml_find(node, SL_SLICE("max_ttl"));
+
+    if (c->type == SL_DNS_TYPE_SRV && port != NULL) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, port),
+                            "excludes type: srv, whose records have their own ports; remove one of "
+                            "them"));
+    }
+    if (c->type != SL_DNS_TYPE_SRV && port == NULL) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_missing(d, node, "port"),
+                            "missing; addresses have none, write port: 8000 or type: srv"));
+    }
+    if (c->min_ttl_ms > c->max_ttl_ms) {
+        later = later != NULL ? later : sl_yaml_find(node, SL_SLICE("min_ttl"));
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, later),
+                            "expected a max_ttl that is not below min_ttl, found %" PRIu64
+                            "ms below %" PRIu64 "ms",
+                            c->max_ttl_ms, c->min_ttl_ms));
+    }
+    return SL_OK;
 }
 
 int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -197,13 +238,13 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_nod
 
 int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    static const char *const words[] = {"http", "tcp", NULL};
+    static const char *const names[] = {"http", "tcp", NULL};
     struct sl_health_config *h = base;
 
     if (sl_yaml_find(node, SL_SLICE("http")) != NULL) {
         h->kind = SL_HEALTH_CHECK_HTTP;
     }
-    return want_one_of(d, node, words, "http: /health, or health: off");
+    return want_one_of(d, node, names, "http: /health, or health: off");
 }
 
 int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -246,6 +287,24 @@ static uint64_t hash_kubernetes(const struct sl_decoder *d, uint64_t seed)
     return h;
 }
 
+static uint64_t hash_u64(uint64_t value, uint64_t seed)
+{
+    char bytes[sizeof(value)];
+
+    memcpy(bytes, &value, sizeof(value));
+    return sl_hash((struct sl_slice){bytes, sizeof(bytes)}, seed);
+}
+
+static uint64_t hash_dns(const struct sl_dns_config *c, uint64_t seed)
+{
+    uint64_t h = hash_u16((uint16_t)c->type, hash_u16(c->port, hash_text(c->name, seed)));
+
+    for (size_t i = 0; i < c->servers.n; i++) {
+        h = hash_text(c->servers.items[i], h);
+    }
+    return hash_u64(c->hold_ms, hash_u64(c->max_ttl_ms, hash_u64(c->min_ttl_ms, h)));
+}
+
 static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_discover_config *d)
 {
     uint64_t h = hash_u16((uint16_t)d->kind, 0);
@@ -267,7 +326,7 @@ static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_
             h = hash_text(texts[i], h);
         }
     }
-    return h;
+    return d->kind == SL_DISCOVER_DNS ? hash_dns(&d->dns, h) : h;
 }
 
 /* DESIGN section 7: a Kubernetes source has kubelet's probes; the others have only ours. */

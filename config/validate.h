@@ -25,6 +25,8 @@ int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, vo
     SL_MUST_CHECK;
 int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_finish_discover_dns(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

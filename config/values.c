@@ -185,6 +185,58 @@ int sl_value_label(struct sl_slice text, const struct sl_pos *pos, struct sl_err
     return SL_OK;
 }
 
+/* Labels of 1 to 63 bytes (RFC 1035 2.3.4), the last not all of digits: that is an address. */
+static bool is_dns_name(struct sl_slice text)
+{
+    size_t label_len = 0;
+    bool has_letter = false;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (c == '.') {
+            if (label_len == 0 || label_len > 63) {
+                return false;
+            }
+            label_len = 0;
+            has_letter = has_letter && i + 1 == text.len;
+        } else if (is_lower_alnum(c) || c == '-' || c == '_') {
+            label_len++;
+            has_letter = has_letter || !is_digit(c);
+        } else {
+            return false;
+        }
+    }
+    return text.len > 0 && has_letter && label_len <= 63;
+}
+
+int sl_value_dns_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    struct sl_address address;
+
+    if (parse_host(text, AF_INET, &address) || parse_host(text, AF_INET6, &address)) {
+        return refuse(text, pos, "a name", "static: [\"10.0.0.7:8000\"] for an address", err);
+    }
+    if (text.len > 253 || !is_dns_name(text)) {
+        return refuse(text, pos, "a name of at most 253 of a-z, 0-9, '-', '_' and '.'",
+                      "one like llama.prod.svc.cluster.local", err);
+    }
+    return SL_OK;
+}
+
+int sl_value_dns_server(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    struct sl_address address;
+
+    if (sl_slice_starts(text, SL_SLICE("unix:")) ||
+        sl_value_address(text, pos, 1, &address, err) != SL_OK)
+    {
+        return refuse(text, pos, "the address of a DNS server with its port",
+                      "\"10.96.0.10:53\" or \"[fd00::a]:53\"", err);
+    }
+    return SL_OK;
+}
+
 int sl_value_port_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
 {
     bool has_letter = false;

@@ -47,6 +47,15 @@ int sl_value_label(struct sl_slice text, const struct sl_pos *pos, struct sl_err
 int sl_value_port_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 
+/* Of DNS, at most 253 bytes, lower case: a dot at its end says that it is complete. Labels may have
+ * '_', as those of SRV records do. A numeric address is none. */
+int sl_value_dns_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
+/* "10.96.0.10:53", "[fd00::a]:53": of a DNS server. */
+int sl_value_dns_server(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
 /* Begins with '/', visible ASCII, no query, no fragment, no dot segments. */
 int sl_value_url_path(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;

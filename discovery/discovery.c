@@ -2,6 +2,7 @@
 #include "discovery.h"
 
 #include "proxy/base/alloc.h"
+#include "proxy/io/resolver.h"
 
 int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl_discovery **out)
 {
@@ -38,7 +39,23 @@ const char *sl_relist_cause_name(enum sl_relist_cause cause)
     return names[cause];
 }
 
+int sl_discovery_resolver(struct sl_discovery *d, struct sl_resolver **out)
+{
+    if (d->resolver == NULL) {
+        int rc = sl_resolver_new(d->loop, &sl_resolver_conf_default, &d->resolver);
+
+        if (rc != SL_OK) {
+            return rc;
+        }
+    }
+    *out = d->resolver;
+    return SL_OK;
+}
+
 void sl_discovery_free(struct sl_discovery *d)
 {
+    if (d != NULL) {
+        sl_resolver_free(d->resolver);
+    }
     sl_free(d);
 }

@@ -10,9 +10,15 @@
 
 #include <sluiced/discovery.h>
 
+struct sl_resolver;
+
 struct sl_discovery {
     struct sl_loop *loop;
     struct sl_fetcher *fetcher;
+    struct sl_resolver *resolver; /* NULL until someone asks for it */
 };
+
+/* The resolver that the sources share, made when it is first asked for. Borrowed. */
+int sl_discovery_resolver(struct sl_discovery *d, struct sl_resolver **out) SL_MUST_CHECK;
 
 #endif

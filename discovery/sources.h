@@ -11,5 +11,6 @@
 extern const struct sl_source_ops sl_static_source_ops;
 extern const struct sl_source_ops sl_kubernetes_source_ops;
 extern const struct sl_source_ops sl_file_source_ops;
+extern const struct sl_source_ops sl_dns_source_ops;
 
 #endif

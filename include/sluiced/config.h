@@ -105,6 +105,7 @@ enum sl_discover_kind {
     SL_DISCOVER_STATIC,
     SL_DISCOVER_KUBERNETES,
     SL_DISCOVER_FILE,
+    SL_DISCOVER_DNS,
 };
 
 /* discover: { kubernetes: ... }. At least one of service, slices and pods is set; service and
@@ -118,6 +119,24 @@ struct sl_kubernetes_config {
     uint16_t port;         /* 0: by name, or the one there is */
 };
 
+enum sl_dns_type {
+    SL_DNS_TYPE_ANY, /* A and AAAA */
+    SL_DNS_TYPE_A,
+    SL_DNS_TYPE_AAAA,
+    SL_DNS_TYPE_SRV,
+};
+
+/* discover: { dns: ... } */
+struct sl_dns_config {
+    const char *name; /* with a dot at its end: complete */
+    uint16_t port;    /* 0 with SRV records, which have their own */
+    enum sl_dns_type type;
+    struct sl_strings servers; /* "10.96.0.10:53"; none: those of the system */
+    uint64_t min_ttl_ms;
+    uint64_t max_ttl_ms; /* not below min_ttl_ms */
+    uint64_t hold_ms;    /* how long a name must be denied until its endpoints go */
+};
+
 struct sl_discover_config {
     enum sl_discover_kind kind;
     const struct sl_address *addresses; /* static */
@@ -125,6 +144,7 @@ struct sl_discover_config {
     size_t addresses_n;
     struct sl_kubernetes_config kubernetes;
     const char *file; /* see sluiced/endpoint_file.h */
+    struct sl_dns_config dns;
 };
 
 enum sl_health_kind {

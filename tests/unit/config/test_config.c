@@ -404,6 +404,42 @@ static uint64_t identity(const char *before, const char *discover)
     return hash;
 }
 
+static void a_dns_source_has_its_options_and_checks_by_itself(void **state)
+{
+    const struct sl_config *c = must_parse(
+        "pools:\n"
+        "  any: { discover: { dns: { name: llama.prod.svc.cluster.local, port: 8000 } } }\n"
+        "  srv: { discover: { dns: { name: _http._tcp.llama., type: srv, servers: "
+        "[\"10.96.0.10:53\", \"[fd00::a]:53\"], min_ttl: 2s, max_ttl: 1m, hold: 0s } }, health: "
+        "off "
+        "}\n"
+        "  hold: { discover: { dns: { name: llama.prod.svc.cluster.local, port: 8000, hold: 9s } } "
+        "}\n");
+    const struct sl_dns_config *d = &c->pools[0].discover.dns;
+    (void)state;
+
+    assert_int_equal(c->pools[0].discover.kind, SL_DISCOVER_DNS);
+    assert_int_equal(c->pools[0].health.kind, SL_HEALTH_CHECK_TCP);
+    assert_string_equal(d->name, "llama.prod.svc.cluster.local");
+    assert_int_equal(d->port, 8000);
+    assert_int_equal(d->type, SL_DNS_TYPE_ANY);
+    assert_int_equal(d->servers.n, 0);
+    assert_int_equal(d->min_ttl_ms, 1000);
+    assert_int_equal(d->max_ttl_ms, 30000);
+    assert_int_equal(d->hold_ms, 10000);
+    d = &c->pools[1].discover.dns;
+    assert_string_equal(d->name, "_http._tcp.llama.");
+    assert_int_equal(d->type, SL_DNS_TYPE_SRV);
+    assert_int_equal(d->servers.n, 2);
+    assert_string_equal(d->servers.items[1], "[fd00::a]:53");
+    assert_int_equal(d->min_ttl_ms, 2000);
+    assert_int_equal(d->max_ttl_ms, 60000);
+    assert_int_equal(d->hold_ms, 0);
+    assert_int_equal(c->pools[1].health.kind, SL_HEALTH_CHECK_NONE);
+    assert_true(c->pools[0].identity_hash != c->pools[2].identity_hash);
+    sl_config_unref(&c);
+}
+
 static void the_identity_is_that_of_the_source_and_of_nothing_else(void **state)
 {
     static const char *const different[] = {
@@ -718,6 +754,7 @@ int main(void)
         cmocka_unit_test(paths_of_routes_come_to_the_form_of_those_of_requests),
         cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
         cmocka_unit_test(options_of_pools_reach_their_fields),
+        cmocka_unit_test(a_dns_source_has_its_options_and_checks_by_itself),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),
         cmocka_unit_test(the_content_hash_is_that_of_the_bytes),
         cmocka_unit_test(a_config_lives_as_long_as_its_last_reference),

@@ -15,6 +15,7 @@
 #define ROUTE(text) HTTP("routes: [{ " text " }]")
 #define POOL(text) "pools: { p: { " text " } }\n"
 #define KUBERNETES(text) POOL("discover: { kubernetes: { " text " } }")
+#define DNS(text) POOL("discover: { dns: { " text " } }")
 #define WITH(text) POOL("discover: { static: [\"10.0.0.7:80\"] }, " text)
 
 static int parse(const char *text, struct sl_config_errors *errors)
@@ -196,13 +197,13 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
         {POOL(""),
-         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
-         "file"},
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes, file or "
+         "dns"},
         {POOL("balance: round_robin"),
-         "1:13: pools.p.discover: missing; expected a map with static, kubernetes or "
-         "file"},
+         "1:13: pools.p.discover: missing; expected a map with static, kubernetes, file or "
+         "dns"},
         {POOL("discover: {}"),
-         "1:25: pools.p.discover: expected static, kubernetes or file, found none; write "
+         "1:25: pools.p.discover: expected static, kubernetes, file or dns, found none; write "
          "static: [\"10.0.0.7:8000\"]"},
         {POOL("discover: { static: [] }"),
          "1:35: pools.p.discover.static: expected a list of 1 to 4096 addresses, found an empty "
@@ -231,6 +232,27 @@ static void what_is_wrong_is_said_in_full(void **state)
          "them"},
         {POOL("discover: { file: [] }"),
          "1:33: pools.p.discover.file: expected the path of a file, found an empty list"},
+        {POOL("discover: { dns: { name: a, port: 1 }, static: [\"10.0.0.7:80\"] }"),
+         "1:54: pools.p.discover.static: excludes dns, which stands at line 1; remove one of them"},
+        {DNS("port: 8000"), "1:32: pools.p.discover.dns.name: missing; expected a name"},
+        {DNS("name: llama"),
+         "1:32: pools.p.discover.dns.port: missing; addresses have none, write port: 8000 or type: "
+         "srv"},
+        {DNS("name: llama, port: 8000, type: srv"),
+         "1:47: pools.p.discover.dns.port: excludes type: srv, whose records have their own ports; "
+         "remove one of them"},
+        {DNS("name: 10.0.0.7, port: 8000"),
+         "1:40: pools.p.discover.dns.name: expected a name, found \"10.0.0.7\"; write static: "
+         "[\"10.0.0.7:8000\"] for an address"},
+        {DNS("name: a..b, port: 8000"),
+         "1:40: pools.p.discover.dns.name: expected a name of at most 253 of a-z, 0-9, '-', '_' "
+         "and '.', found \"a..b\"; write one like llama.prod.svc.cluster.local"},
+        {DNS("name: a, port: 8000, servers: [ns1]"),
+         "1:65: pools.p.discover.dns.servers[0]: expected the address of a DNS server with its "
+         "port, found \"ns1\"; write \"10.96.0.10:53\" or \"[fd00::a]:53\""},
+        {DNS("name: a, port: 8000, max_ttl: 1s, min_ttl: 2s"),
+         "1:64: pools.p.discover.dns.max_ttl: expected a max_ttl that is not below min_ttl, found "
+         "1000ms below 2000ms"},
         {KUBERNETES("namespace: prod"),
          "1:39: pools.p.discover.kubernetes: expected service, slices or pods, found none; write "
          "service: NAME"},
