@@ -185,6 +185,7 @@ struct sl_config {
     struct {
         const char *kubeconfig;      /* NULL: the service account of the pod */
         const char *context;         /* NULL: the current one */
+        bool allow_insecure_tls;     /* where the kubeconfig asks for it, too */
         const char *service_account; /* directory with token, ca.crt, namespace */
     } kubernetes;
     const struct sl_listener_config *listeners;
