@@ -171,6 +171,7 @@ static void learn_status(struct sl_fetch *f)
 static void take_warning(struct sl_fetch *f, struct sl_slice line)
 {
     const char *text = memchr(line.ptr, '"', line.len);
+    const char *line_end = line.ptr + line.len;
     size_t n = 0;
 
     if (f->warning[0] != '\0' || text == NULL || line.len < sizeof(WARNING) ||
@@ -178,8 +179,11 @@ static void take_warning(struct sl_fetch *f, struct sl_slice line)
     {
         return;
     }
-    for (const char *c = text + 1; c < line.ptr + line.len && *c != '"'; c++) {
-        c += *c == '\\' && c + 1 < line.ptr + line.len; /* quoted-pair */
+    while (line_end > text && (line_end[-1] == '\r' || line_end[-1] == '\n')) {
+        line_end--;
+    }
+    for (const char *c = text + 1; c < line_end && *c != '"'; c++) {
+        c += *c == '\\' && c + 1 < line_end; /* quoted-pair */
         if (n + 1 < sizeof(f->warning)) {
             f->warning[n++] = (char)(*c >= ' ' && *c <= '~' ? *c : ' '); /* cut on purpose */
         }

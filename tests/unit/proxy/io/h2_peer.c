@@ -4,9 +4,10 @@
 #include "tests/unit/check.h"
 #include "tests/unit/discovery/fake_api.h"
 
+#include <openssl/err.h>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,7 @@ static void on_frame(struct h2_conn *c, const unsigned char *frame, size_t len)
         c->resets_n++;
         break;
     case SETTINGS:
+        c->had_ack = c->had_ack || is_ack;
         if (!is_ack) {
             send_frame(c, SETTINGS, FLAG_ACK, 0, NULL, 0);
         }

@@ -28,6 +28,7 @@ struct h2_conn {
     unsigned char in[65536]; /* HTTP/1.1: terminated text */
     size_t in_n;
     bool had_preface;
+    bool had_ack;                       /* of our SETTINGS */
     uint32_t streams[H2_STREAMS_MAX_N]; /* in the order of their requests */
     size_t streams_n;
     size_t resets_n; /* by the client */

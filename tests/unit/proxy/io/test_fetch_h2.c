@@ -7,9 +7,10 @@
 #include "tests/unit/proxy/io/certs.h"
 #include "tests/unit/proxy/io/h2_peer.h"
 
+#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CALLS_MAX_N 160
 #define MANY_N 50
@@ -18,6 +19,7 @@
 struct call {
     struct sl_fetch *fetch;
     struct sl_fetch_result result;
+    int heads_n;
     int dones_n;
     char body[64];
     size_t body_len;
@@ -34,6 +36,14 @@ static struct {
 } rig;
 
 static void start(struct call *c, struct sl_fetch_request r);
+
+static void on_head(void *arg, uint16_t status)
+{
+    struct call *c = arg;
+
+    assert_int_equal(status, 200);
+    c->heads_n++;
+}
 
 static void on_data(void *arg, uint16_t status, struct sl_slice data)
 {
@@ -57,7 +67,7 @@ static void on_done(void *arg, const struct sl_fetch_result *result)
     }
 }
 
-static const struct sl_fetch_ops ops = {.on_data = on_data, .on_done = on_done};
+static const struct sl_fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
 static void start(struct call *c, struct sl_fetch_request r)
 {
@@ -86,6 +96,28 @@ static bool all_done(void *arg)
     return rig.done_n >= *(const size_t *)arg;
 }
 
+static bool has_head(void *arg)
+{
+    return ((const struct call *)arg)->heads_n > 0;
+}
+
+static bool has_data(void *arg)
+{
+    return ((const struct call *)arg)->body_len > 0;
+}
+
+static bool has_ack(void *arg)
+{
+    return ((const struct h2_conn *)arg)->had_ack;
+}
+
+static void wait_heads(size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        fake_run_until(rig.loop, has_head, &rig.calls[i], 10000, "head");
+    }
+}
+
 static void wait_done(struct call *c)
 {
     fake_run_until(rig.loop, is_done, c, 10000, "done");
@@ -106,6 +138,7 @@ static int make_certs(void **state)
     };
     (void)state;
 
+    (void)signal(SIGPIPE, SIG_IGN); /* as in the process */
     certs_init(&rig.certs);
     struct certs_ca *ca = certs_ca_new(&rig.certs, "ca", NULL);
     for (size_t i = 0; i < SL_ARRAY_LEN(leaves); i++) {
@@ -181,13 +214,23 @@ static void beyond_what_a_server_allows_another_connection_is_opened(void **stat
     rig.peer.streams_max_n = 20;
     start(&rig.calls[50], (struct sl_fetch_request){0});
     h2_wait_streams(&rig.peer, 1);
-    fake_run_for(rig.loop, 30); /* until its limit is known */
+    fake_run_until(rig.loop, has_ack, &rig.peer.conns[0], 10000, "its limit is known");
     start_many(49, (struct sl_fetch_request){0});
     h2_wait_streams(&rig.peer, 50);
-    assert_int_equal(rig.peer.conns_n, 3);
-    for (size_t i = 0; i < 3; i++) {
-        check(rig.peer.conns[i].streams_n <= 20, "%zu: %zu streams", i,
-              rig.peer.conns[i].streams_n);
+    /* libcurl shares no connection that is being opened when there is one already, so those that
+     * find no room in the same turn have one each; who comes later has room. */
+    size_t conns_n = rig.peer.conns_n;
+    check(conns_n > 1 && conns_n <= 31, "%zu connections", conns_n);
+    for (size_t i = 0; i < conns_n; i++) {
+        fake_run_until(rig.loop, has_ack, &rig.peer.conns[i], 10000, "its limit is known");
+    }
+    for (size_t i = 51; i < 71; i++) {
+        start(&rig.calls[i], (struct sl_fetch_request){0});
+    }
+    h2_wait_streams(&rig.peer, 70);
+    assert_int_equal(rig.peer.conns_n, conns_n);
+    for (size_t i = 0; i < conns_n; i++) {
+        check(rig.peer.conns[i].streams_n <= 20, "%zu: %zu", i, rig.peer.conns[i].streams_n);
     }
 }
 
@@ -201,10 +244,9 @@ static void a_reset_stream_ends_its_own_fetch_alone(void **state)
     for (size_t i = 0; i < 3; i++) {
         h2_head(conn, conn->streams[i], NULL, NULL);
     }
-    fake_run_for(rig.loop, 30);
+    wait_heads(3);
     h2_reset(conn, conn->streams[1], INTERNAL_ERROR);
     wait_all(1);
-    fake_run_for(rig.loop, 30);
     assert_int_equal(rig.done_n, 1);
     assert_int_equal(rig.calls[1].result.code, SL_ERESET);
     assert_int_equal(rig.calls[1].result.status, 200);
@@ -244,7 +286,8 @@ static void after_goaway_what_runs_goes_on_and_what_is_new_goes_elsewhere(void *
     h2_head(old, old->streams[0], NULL, NULL);
     h2_head(old, old->streams[1], NULL, NULL);
     h2_goaway(old, old->streams[1]);
-    fake_run_for(rig.loop, 30);
+    h2_data(old, old->streams[0], "a", false);
+    fake_run_until(rig.loop, has_data, &rig.calls[0], 10000, "what came after GOAWAY");
     start(&rig.calls[2], (struct sl_fetch_request){0});
     h2_wait_streams(&rig.peer, 3);
     assert_int_equal(rig.peer.conns_n, 2);
@@ -287,7 +330,7 @@ static void a_cut_connection_ends_all_and_they_meet_again_on_a_fresh_one(void **
     for (size_t i = 0; i < MANY_N; i++) {
         h2_head(old, old->streams[i], NULL, NULL);
     }
-    fake_run_for(rig.loop, 50);
+    wait_heads(MANY_N);
     h2_cut(old);
     wait_all(MANY_N);
     h2_wait_streams(&rig.peer, 2 * MANY_N);
@@ -464,10 +507,10 @@ static void a_warning_of_the_server_is_told(void **state)
         {"299 - \"v1 Endpoints is deprecated\"", "v1 Endpoints is deprecated"},
         {"299 - \"a \\\"quoted\\\" word\" \"date\"", "a \"quoted\" word"},
         {"299 - \"cut short", "cut short"},
-        {"299 - \"\x7f\"", " "},
+        {"299 - \"a\tb\"", "a b"},
         {"299 - nothing", ""},
         {"\"", ""},
-        {"\"\\", ""},
+        {"\"\\", "\\"},
     };
     (void)state;
 
