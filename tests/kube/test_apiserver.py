@@ -79,9 +79,9 @@ def test_watches_of_many_pools_share_one_connection_and_find_a_new_one(
     namespace.service("llama", {"app": "llama"})
     first = fleet.start("llama-1", LABELS)
     names = [f"llama-{i}" for i in range(30)]
-    pool = pools(namespace)["llama"]
+    many = {name: pools(namespace)["llama"] for name in names}
     split = [{"name": "all", "match": {"path": "/"}, "split": {name: 1 for name in names}}]
-    proxy = start_sluiced(pools={name: pool for name in names}, routes=split, env=through_relay)
+    proxy = start_sluiced(pools=many, routes=split, env=through_relay)
     for name in names:
         proxy.wait_endpoints(name, [first])
     assert relay.accepted == 1, "lists and watches are streams of one connection"
