@@ -118,6 +118,13 @@ static void wait_heads(size_t n)
     }
 }
 
+/* Until nothing more comes by itself. */
+static void wait_settled(size_t conn)
+{
+    h2_wait_streams(&rig.peer, h2_streams_n(&rig.peer) + 1);
+    fake_run_until(rig.loop, has_ack, &rig.peer.conns[conn], 10000, "settings");
+}
+
 static void wait_done(struct call *c)
 {
     fake_run_until(rig.loop, is_done, c, 10000, "done");
@@ -347,8 +354,9 @@ static void a_silent_connection_is_cut_for_all_who_are_on_it(void **state)
 {
     (void)state;
 
-    start(&rig.calls[0], (struct sl_fetch_request){.idle_timeout_ms = 200});
     start(&rig.calls[1], (struct sl_fetch_request){.idle_timeout_ms = 60000});
+    wait_settled(0);
+    start(&rig.calls[0], (struct sl_fetch_request){.idle_timeout_ms = 200});
     h2_wait_streams(&rig.peer, 2);
     h2_deafen(&rig.peer.conns[0]);
     wait_all(2);
@@ -368,8 +376,11 @@ static void the_last_on_a_silent_connection_leaves_it_to_nobody(void **state)
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(limits); i++) {
+        start(&rig.calls[i + 2], (struct sl_fetch_request){0});
+        wait_settled(i);
         start(&rig.calls[i], limits[i]);
-        h2_wait_streams(&rig.peer, i + 1);
+        h2_wait_streams(&rig.peer, 2 * i + 2);
+        sl_fetch_cancel(rig.calls[i + 2].fetch);
         assert_int_equal(rig.peer.conns_n, i + 1);
         h2_deafen(&rig.peer.conns[i]);
         wait_done(&rig.calls[i]);
