@@ -78,6 +78,8 @@ static const struct sl_option admin_rows[] = {
              "none."},
 };
 
+static const struct sl_word false_or_true[] = {{"false", false}, {"true", true}, {NULL, 0}};
+
 static const struct sl_option kubernetes_rows[] = {
     {.name = "kubeconfig",
      .type = SL_OPTION_FILE,
@@ -92,6 +94,14 @@ static const struct sl_option kubernetes_rows[] = {
      .what = "the name of a context",
      .check = sl_value_not_empty,
      .help = "Of the kubeconfig. Absent: its current one."},
+    {.name = "allow_insecure_tls",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_config, kubernetes.allow_insecure_tls),
+     .words = false_or_true,
+     .fallback = "false",
+     .help = "Whether a kubeconfig that says `insecure-skip-tls-verify: true` is obeyed. It lets "
+             "whoever is on the way to the API server name endpoints, and read our token; without "
+             "this it is refused."},
     {.name = "service_account",
      .type = SL_OPTION_FILE,
      SL_FIELD(sl_config, kubernetes.service_account),

@@ -103,7 +103,8 @@ int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, 
     if (kubeconfig != NULL && account != NULL) {
         return refuse_both(d, kubeconfig, account);
     }
-    return want_with(d, node, "context", "kubeconfig");
+    int rc = want_with(d, node, "context", "kubeconfig");
+    return rc == SL_OK ? want_with(d, node, "allow_insecure_tls", "kubeconfig") : rc;
 }
 
 int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -275,7 +276,8 @@ static uint64_t hash_u16(uint16_t value, uint64_t seed)
 /* What is written under kubernetes at the top: by the nodes, as it may stand further down. */
 static uint64_t hash_kubernetes(const struct sl_decoder *d, uint64_t seed)
 {
-    static const char *const names[] = {"kubeconfig", "context", "service_account"};
+    static const char *const names[] = {"kubeconfig", "context", "service_account",
+                                        "allow_insecure_tls"};
     const struct sl_yaml_node *kubernetes = sl_yaml_find(d->root, SL_SLICE("kubernetes"));
     uint64_t h = seed;
 

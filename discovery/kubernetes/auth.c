@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "auth.h"
 
+#include <sluiced/log.h>
+
 #include "kubeconfig.h"
 
 #include "proxy/base/alloc.h"
@@ -228,11 +230,16 @@ int sl_kube_access_load(const struct sl_config *config, struct sl_kube_access **
     if (a == NULL) {
         return sl_error_set(err, SL_ENOMEM, NULL, "no memory for the Kubernetes access");
     }
-    int rc = file != NULL ? sl_kubeconfig_load(file, config->kubernetes.context, a, err)
+    int rc = file != NULL ? sl_kubeconfig_load(file, config->kubernetes.context,
+                                               config->kubernetes.allow_insecure_tls, a, err)
                           : load_in_cluster(config, a, err);
     if (rc != SL_OK) {
         sl_kube_access_free(a);
         return rc;
+    }
+    if (a->insecure) {
+        sl_log(SL_LOG_WARN, "discovery_insecure", {"server", SL_LOG_STR(a->server)},
+               {"kubeconfig", SL_LOG_STR(file)});
     }
     *out = a;
     return SL_OK;
@@ -243,7 +250,7 @@ void sl_kube_access_free(struct sl_kube_access *a)
     if (a == NULL) {
         return;
     }
-    char *const plain[] = {a->server,    a->namespace_, a->ca_file,
+    char *const plain[] = {a->server,    a->namespace_, a->tls_name,  a->ca_file,
                            a->cert_file, a->key_file,   a->token_file};
     const struct sl_kube_pem pems[] = {a->ca_pem, a->cert_pem, a->key_pem};
 
@@ -303,6 +310,8 @@ int sl_kube_access_header(const struct sl_kube_access *a, char *buf, struct sl_e
 
 void sl_kube_access_apply(const struct sl_kube_access *a, struct sl_fetch_request *r)
 {
+    r->tls_name = a->tls_name;
+    r->insecure = a->insecure;
     r->ca_file = a->ca_file;
     r->cert_file = a->cert_file;
     r->key_file = a->key_file;

@@ -14,6 +14,7 @@
 #include <sluiced/defs.h>
 #include <sluiced/err.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct sl_fetch_request;
@@ -26,6 +27,9 @@ struct sl_kube_pem {
 struct sl_kube_access {
     char *server;     /* "https://10.96.0.1:443", no slash at the end */
     char *namespace_; /* NULL: not known */
+    char *tls_name;   /* what the certificate is to name, where it is not the server's host */
+    bool insecure;    /* the certificate is not looked at: two files asked for it */
+    bool no_gzip;     /* answers come as they are */
     char *ca_file;
     char *cert_file;
     char *key_file;
@@ -36,7 +40,8 @@ struct sl_kube_access {
     struct sl_kube_pem key_pem;
 };
 
-/* The pod's service account, or the kubeconfig that the config names. *out is the caller's. */
+/* The pod's service account, or the kubeconfig that the config names. *out is the caller's. Says in
+ * the log when the server is not verified. */
 int sl_kube_access_load(const struct sl_config *config, struct sl_kube_access **out,
                         struct sl_error *err) SL_MUST_CHECK;
 void sl_kube_access_free(struct sl_kube_access *a); /* accepts NULL; wipes secrets */
@@ -48,7 +53,7 @@ void sl_kube_access_free(struct sl_kube_access *a); /* accepts NULL; wipes secre
 int sl_kube_access_header(const struct sl_kube_access *a, char *buf, struct sl_error *err)
     SL_MUST_CHECK;
 
-/* Sets CA and client certificate of r; they are borrowed from a. */
+/* Sets what r needs to know of TLS; it is borrowed from a. */
 void sl_kube_access_apply(const struct sl_kube_access *a, struct sl_fetch_request *r);
 
 /* Whole file in memory, terminated (and len beside it, NUL bytes count). The caller frees it. */

@@ -5,6 +5,8 @@
 #include "proxy/base/arena.h"
 #include "proxy/base/yaml.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@ struct reader {
     const char *file;
     const struct sl_yaml_node *root; /* NULL: the file is empty */
     struct sl_kube_access *access;
+    bool allow_insecure;
     struct sl_error *err;
     struct sl_pos pos; /* of the error at hand */
 };
@@ -196,12 +199,65 @@ static int take_pem_or_path(struct reader *r, const struct sl_yaml_node *map, co
     return rc == SL_OK && pem->len == 0 ? take_path(r, map, key, file) : rc;
 }
 
+/* A flag of YAML 1.2's core schema, as Go reads it; absent is false. */
+static int take_flag(struct reader *r, const struct sl_yaml_node *map, const char *key, bool *out)
+{
+    const char *text = text_of(map, key);
+
+    if (text != NULL && strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(map, key), key),
+                            "expected true or false, found \"%.64s\"", text);
+    }
+    *out = text != NULL && strcmp(text, "true") == 0;
+    return SL_OK;
+}
+
+/* It goes into an URL, and to the server in the clear. */
+static int take_tls_name(struct reader *r, const struct sl_yaml_node *cluster)
+{
+    static const char key[] = "tls-server-name";
+    const char *name = text_of(cluster, key);
+    unsigned char ip[sizeof(struct in6_addr)];
+
+    if (name == NULL) {
+        return SL_OK;
+    }
+    size_t len = strlen(name);
+    bool is_name = len <= 253 && len == strspn(name,
+                                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                               "abcdefghijklmnopqrstuvwxyz0123456789-_.");
+    if (!is_name && inet_pton(AF_INET6, name, ip) != 1) {
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(cluster, key), key),
+                            "expected a name or an address that the server's certificate has");
+    }
+    return take_text(r, name, key, &r->access->tls_name);
+}
+
+static int take_insecure(struct reader *r, const struct sl_yaml_node *cluster)
+{
+    static const char key[] = "insecure-skip-tls-verify";
+    struct sl_kube_access *a = r->access;
+    int rc = take_flag(r, cluster, key, &a->insecure);
+
+    if (rc != SL_OK || !a->insecure) {
+        return rc;
+    }
+    if (!r->allow_insecure) {
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(cluster, key), key),
+                            "anyone on the way could name endpoints and read our token; give "
+                            "certificate-authority, or set kubernetes.allow_insecure_tls: true");
+    }
+    if (a->ca_file != NULL || a->ca_pem.len > 0) {
+        return sl_error_set(r->err, SL_ECONFIG, at(r, get(cluster, key), key),
+                            "expected it without certificate-authority: one of them is not meant");
+    }
+    return SL_OK;
+}
+
 static int read_cluster(struct reader *r, const struct sl_yaml_node *cluster)
 {
     static const struct refusal refusals[] = {
-        {"insecure-skip-tls-verify", "name the CA of the server: certificate-authority"},
-        {"proxy-url", "the API server is reached directly"},
-        {"tls-server-name", "write a server that its certificate names"},
+        {"proxy-url", "the API server is reached directly: allow that and take proxy-url away"},
     };
     struct sl_kube_access *a = r->access;
     const struct sl_yaml_node *node = get(cluster, "server");
@@ -216,20 +272,28 @@ static int read_cluster(struct reader *r, const struct sl_yaml_node *cluster)
     if (rc == SL_OK) {
         rc = sl_kube_check_server(server, at(r, node, "server"), &a->server, r->err);
     }
-    return rc == SL_OK
-               ? take_pem_or_path(r, cluster, "certificate-authority", &a->ca_pem, &a->ca_file)
-               : rc;
+    if (rc == SL_OK) {
+        rc = take_pem_or_path(r, cluster, "certificate-authority", &a->ca_pem, &a->ca_file);
+    }
+    rc = rc == SL_OK ? take_tls_name(r, cluster) : rc;
+    rc = rc == SL_OK ? take_insecure(r, cluster) : rc;
+    return rc == SL_OK ? take_flag(r, cluster, "disable-compression", &a->no_gzip) : rc;
 }
 
-#define INSTEAD "use a token, tokenFile or client-certificate, for example of a service account"
+#define PLUGIN                                                                                 \
+    "no program is run to log in; give a token, tokenFile or client-certificate, for example " \
+    "of a service account"
+#define PASSWORD \
+    "API servers take no passwords since 1.19; give a token, tokenFile or client-certificate"
+#define IMPERSONATE "give the rights to the user itself, by a Role and a RoleBinding"
 
 static int read_user(struct reader *r, const struct sl_yaml_node *user)
 {
     static const struct refusal refusals[] = {
-        {"exec", INSTEAD},      {"auth-provider", INSTEAD},
-        {"username", INSTEAD},  {"password", INSTEAD},
-        {"as", INSTEAD},        {"as-uid", INSTEAD},
-        {"as-groups", INSTEAD}, {"as-user-extra", INSTEAD},
+        {"exec", PLUGIN},           {"auth-provider", PLUGIN},
+        {"username", PASSWORD},     {"password", PASSWORD},
+        {"as", IMPERSONATE},        {"as-uid", IMPERSONATE},
+        {"as-groups", IMPERSONATE}, {"as-user-extra", IMPERSONATE},
     };
     struct sl_kube_access *a = r->access;
     int rc = refuse(r, user, refusals, SL_ARRAY_LEN(refusals));
@@ -285,31 +349,40 @@ static int read_context(struct reader *r, const char *name)
     return rc == SL_OK ? take_text(r, ns, "the namespace", &r->access->namespace_) : rc;
 }
 
-int sl_kubeconfig_load(const char *file, const char *context, struct sl_kube_access *a,
-                       struct sl_error *err)
+int sl_kubeconfig_parse(const char *file, struct sl_slice text, const char *context,
+                        bool allow_insecure, struct sl_kube_access *a, struct sl_error *err)
 {
-    struct reader r = {.file = file, .access = a, .err = err};
+    struct reader r = {.file = file, .access = a, .allow_insecure = allow_insecure, .err = err};
     struct sl_yaml_input in = {
         .file = file,
+        .text = text,
         .root_name = "",
         .refusal = "expected YAML",
         .has_lines = true, /* base64 in lines, and scripts of users that are not ours */
     };
     struct sl_arena arena;
+
+    sl_arena_init(&arena, BLOCK_BYTES, 0, NULL, 0);
+    int rc = sl_yaml_read(&in, &arena, &r.root, err);
+    rc = rc == SL_OK ? read_context(&r, context) : rc;
+    /* Tokens and keys may be in it; libyaml's copies we cannot reach. */
+    sl_arena_wipe(&arena);
+    sl_arena_fini(&arena);
+    return rc;
+}
+
+int sl_kubeconfig_load(const char *file, const char *context, bool allow_insecure,
+                       struct sl_kube_access *a, struct sl_error *err)
+{
     char *text;
-    int rc = sl_kube_read_file(file, FILE_MAX_BYTES, &text, &in.text.len, err);
+    size_t len;
+    int rc = sl_kube_read_file(file, FILE_MAX_BYTES, &text, &len, err);
 
     if (rc != SL_OK) {
         return rc;
     }
-    in.text.ptr = text;
-    sl_arena_init(&arena, BLOCK_BYTES, 0, NULL, 0);
-    rc = sl_yaml_read(&in, &arena, &r.root, err);
-    rc = rc == SL_OK ? read_context(&r, context) : rc;
-    /* Tokens and keys may be in both; libyaml's copies we cannot reach. */
-    sl_arena_wipe(&arena);
-    sl_arena_fini(&arena);
-    explicit_bzero(text, in.text.len);
+    rc = sl_kubeconfig_parse(file, (struct sl_slice){text, len}, context, allow_insecure, a, err);
+    explicit_bzero(text, len);
     sl_free(text);
     return rc;
 }

@@ -56,7 +56,7 @@ static struct sl_fetch_request fetch_of(const struct sl_kube_request *r, const c
         .url = url,
         .headers = headers,
         .headers_n = auth[0] != '\0' ? 2 : 1,
-        .accept_gzip = !r->is_watch, /* the server never packs a watch */
+        .accept_gzip = !r->is_watch && !r->access->no_gzip, /* the server never packs a watch */
         .connect_timeout_ms = r->connect_ms,
         .total_timeout_ms = r->total_ms,
         .idle_timeout_ms = r->idle_ms,

@@ -207,6 +207,7 @@ struct sl_config {
     struct {
         const char *kubeconfig;      /* NULL: the service account of the pod */
         const char *context;         /* NULL: the current one */
+        bool allow_insecure_tls;     /* where the kubeconfig asks for it, too */
         const char *service_account; /* directory with token, ca.crt, namespace */
     } kubernetes;
     struct {

@@ -18,27 +18,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define FETCHER_MAGIC 0x66636872U
 #define HEAD_MAX_BYTES 65536
+#define WARNING "warning:"
 
-struct sl_fetcher {
-    uint32_t magic;
-    struct sl_loop *loop;
-    CURLM *multi;
-    struct sl_timer timer;
-    struct sl_task task;
-    struct sl_list pending;
-    struct sl_list active;
-    struct sl_list dead;
-};
-
-/* What libcurl asked us to watch. */
-struct sock {
-    struct sl_io io;
-    struct sl_fetcher *fetcher;
-    curl_socket_t fd;
-};
+/* Of all servers together: an API server allows 100 or 250 on a connection and says so; beyond
+ * what it says, libcurl opens another connection. */
+#define STREAMS_MAX_N 1000
 
 static struct sl_fetch *fetch_of(struct sl_list *link)
 {
@@ -61,6 +49,8 @@ static int code_of(CURLcode rc)
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_GOT_NOTHING:
+    case CURLE_HTTP2_STREAM:
+    case CURLE_HTTP2:
         return SL_ERESET;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CERTPROBLEM:
@@ -85,7 +75,7 @@ static int code_of(CURLcode rc)
 static void bury(struct sl_fetch *f)
 {
     f->ended = true;
-    sl_timer_stop(&f->idle_timer);
+    sl_timer_stop(&f->timer);
     sl_list_unlink(&f->link);
     sl_list_push_back(&f->fetcher->dead, &f->link);
     sl_task_post(f->fetcher->loop, &f->fetcher->task);
@@ -104,6 +94,7 @@ static void end(struct sl_fetch *f, int code, const char *error)
     {
         result.retry_after_s = retry_after_s < UINT32_MAX ? (uint32_t)retry_after_s : UINT32_MAX;
     }
+    memcpy(result.warning, f->warning, sizeof(result.warning));
     if (code != SL_OK) {
         (void)snprintf(result.error, sizeof(result.error), "%.*s", (int)sizeof(result.error) - 1,
                        error); /* cut on purpose */
@@ -132,7 +123,7 @@ static void collect(struct sl_fetcher *fr)
     }
 }
 
-static void act(struct sl_fetcher *fr, curl_socket_t fd, int events)
+void sl_fetcher_act(struct sl_fetcher *fr, curl_socket_t fd, int events)
 {
     int running_n;
 
@@ -141,18 +132,9 @@ static void act(struct sl_fetcher *fr, curl_socket_t fd, int events)
     collect(fr);
 }
 
-static void on_ready(struct sl_io *io, int events)
-{
-    const struct sock *s = sl_container_of(io, struct sock, io);
-
-    act(s->fetcher, s->fd,
-        ((events & SL_READABLE) != 0 ? CURL_CSELECT_IN : 0) |
-            ((events & SL_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0));
-}
-
 static void on_multi_timer(struct sl_timer *t)
 {
-    act(sl_container_of(t, struct sl_fetcher, timer), CURL_SOCKET_TIMEOUT, 0);
+    sl_fetcher_act(sl_container_of(t, struct sl_fetcher, timer), CURL_SOCKET_TIMEOUT, 0);
 }
 
 static int set_multi_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -165,46 +147,6 @@ static int set_multi_timer(CURLM *multi, long timeout_ms, void *arg)
     } else {
         sl_timer_start(&fr->timer, (uint64_t)timeout_ms, 0);
     }
-    return 0;
-}
-
-static void forget_socket(struct sl_fetcher *fr, struct sock *s)
-{
-    (void)curl_multi_assign(fr->multi, s->fd, NULL); /* an unknown fd has nothing assigned */
-    sl_io_stop(&s->io);
-    sl_loop_defer_free(fr->loop, s); /* maybe inside its own on_ready */
-}
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *assigned)
-{
-    struct sl_fetcher *fr = arg;
-    struct sock *s = assigned;
-
-    if (what == CURL_POLL_REMOVE) {
-        if (s != NULL) {
-            forget_socket(fr, s);
-        }
-        return 0;
-    }
-    if (s == NULL) {
-        s = sl_alloc(sizeof(*s));
-        if (s == NULL) {
-            struct sl_fetch *f = NULL;
-
-            /* A failure returned here would kill the whole multi handle, so end this one only. */
-            if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &f) == CURLE_OK && f != NULL) {
-                f->broken = true;
-                sl_task_post(fr->loop, &fr->task);
-            }
-            return 0;
-        }
-        s->fetcher = fr;
-        s->fd = fd;
-        sl_io_init(&s->io, fr->loop, fd, on_ready);
-        (void)curl_multi_assign(fr->multi, fd, s); /* fd is libcurl's own: it knows it */
-    }
-    sl_io_want_read(&s->io, (what & CURL_POLL_IN) != 0);
-    sl_io_want_write(&s->io, (what & CURL_POLL_OUT) != 0);
     return 0;
 }
 
@@ -221,6 +163,30 @@ static void learn_status(struct sl_fetch *f)
         status >= 200)
     {
         f->status = (uint16_t)status;
+    }
+}
+
+/* RFC 9111 section 5.5, as an API server writes it: 299 - "what is deprecated". The first is kept;
+ * a control character has no way into a log. */
+static void take_warning(struct sl_fetch *f, struct sl_slice line)
+{
+    const char *text = memchr(line.ptr, '"', line.len);
+    const char *line_end = line.ptr + line.len;
+    size_t n = 0;
+
+    if (f->warning[0] != '\0' || text == NULL || line.len < sizeof(WARNING) ||
+        strncasecmp(line.ptr, WARNING, sizeof(WARNING) - 1) != 0)
+    {
+        return;
+    }
+    while (line_end > text && (line_end[-1] == '\r' || line_end[-1] == '\n')) {
+        line_end--;
+    }
+    for (const char *c = text + 1; c < line_end && *c != '"'; c++) {
+        c += *c == '\\' && c + 1 < line_end; /* quoted-pair */
+        if (n + 1 < sizeof(f->warning)) {
+            f->warning[n++] = (char)(*c >= ' ' && *c <= '~' ? *c : ' '); /* cut on purpose */
+        }
     }
 }
 
@@ -245,6 +211,8 @@ static size_t on_head(char *data, size_t item_bytes, size_t n, void *arg)
         if (!knew_status && f->status != 0 && f->ops->on_head != NULL) {
             f->ops->on_head(f->arg, f->status);
         }
+    } else if (f->status == 0) {
+        take_warning(f, (struct sl_slice){data, len});
     }
     return f->ended ? 0 : len;
 }
@@ -266,20 +234,46 @@ static size_t on_body(char *data, size_t item_bytes, size_t n, void *arg)
     return f->ended ? 0 : len;
 }
 
-static void on_idle_timer(struct sl_timer *t)
+/* From now until the earlier of both limits; 0: it is past one. */
+static uint64_t time_left_ms(const struct sl_fetch *f, uint64_t idle_ms, uint64_t total_ms)
 {
-    struct sl_fetch *f = sl_container_of(t, struct sl_fetch, idle_timer);
-    SL_ASSERT(f->magic == FETCH_MAGIC, "fetch %p", (void *)f);
+    uint64_t idle_left_ms = f->idle_timeout_ms > idle_ms ? f->idle_timeout_ms - idle_ms : 0;
+    uint64_t total_left_ms = f->total_timeout_ms > total_ms ? f->total_timeout_ms - total_ms : 0;
+
+    idle_left_ms = f->idle_timeout_ms > 0 ? idle_left_ms : UINT64_MAX;
+    total_left_ms = f->total_timeout_ms > 0 ? total_left_ms : UINT64_MAX;
+    return idle_left_ms < total_left_ms ? idle_left_ms : total_left_ms;
+}
+
+/* Our own and not libcurl's, which would have left the connection before we can look at it. */
+static void watch_time(struct sl_fetch *f)
+{
     uint64_t now_ms = sl_loop_now_ms(f->fetcher->loop);
     uint64_t idle_ms = now_ms > f->last_byte_ms ? now_ms - f->last_byte_ms : 0;
+    uint64_t total_ms = now_ms > f->start_ms ? now_ms - f->start_ms : 0;
+    uint64_t left_ms = time_left_ms(f, idle_ms, total_ms);
+    bool is_idle = f->idle_timeout_ms > 0 && idle_ms >= f->idle_timeout_ms;
+    char error[64];
 
-    if (idle_ms < f->idle_timeout_ms) {
-        sl_timer_start(t, f->idle_timeout_ms - idle_ms, 0);
+    if (left_ms == UINT64_MAX) {
         return;
     }
-    char error[64];
-    (void)snprintf(error, sizeof(error), "no byte for %ju ms", (uintmax_t)idle_ms); /* fits */
+    if (left_ms > 0) {
+        sl_timer_start(&f->timer, left_ms, 0);
+        return;
+    }
+    (void)snprintf(error, sizeof(error), is_idle ? "no byte for %ju ms" : "not done after %ju ms",
+                   (uintmax_t)(is_idle ? idle_ms : total_ms)); /* fits */
+    sl_fetch_cut_silent(f);
     end(f, SL_ETIMEOUT, error);
+}
+
+static void on_timer(struct sl_timer *t)
+{
+    struct sl_fetch *f = sl_container_of(t, struct sl_fetch, timer);
+    SL_ASSERT(f->magic == FETCH_MAGIC, "fetch %p", (void *)f);
+
+    watch_time(f);
 }
 
 static void fetch_free(struct sl_fetch *f)
@@ -294,6 +288,7 @@ static void fetch_free(struct sl_fetch *f)
         explicit_bzero(h->data, strlen(h->data)); /* one of them may be a token */
     }
     curl_slist_free_all(f->headers);
+    curl_slist_free_all(f->connect_to);
     for (size_t i = 0; i < PEMS_N; i++) {
         if (f->pems[i].ptr != NULL) {
             explicit_bzero(f->pems[i].ptr, f->pems[i].len);
@@ -329,9 +324,8 @@ static void on_task(struct sl_task *t)
         sl_list_unlink(&f->link);
         sl_list_push_back(&fr->active, &f->link);
         touch(f);
-        if (f->idle_timeout_ms > 0) {
-            sl_timer_start(&f->idle_timer, f->idle_timeout_ms, 0);
-        }
+        f->start_ms = f->last_byte_ms;
+        watch_time(f);
         f->added = curl_multi_add_handle(fr->multi, f->easy) == CURLM_OK;
         if (!f->added) {
             end(f, SL_ENOMEM, "out of memory");
@@ -355,10 +349,12 @@ static int begin(struct sl_fetcher *fr)
         return SL_ENOMEM;
     }
     /* None of these can fail on a fresh handle. */
-    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETFUNCTION, sl_fetcher_watch_socket);
     (void)curl_multi_setopt(fr->multi, CURLMOPT_SOCKETDATA, fr);
     (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
     (void)curl_multi_setopt(fr->multi, CURLMOPT_TIMERDATA, fr);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
+    (void)curl_multi_setopt(fr->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, (long)STREAMS_MAX_N);
     return SL_OK;
 }
 
@@ -374,6 +370,7 @@ int sl_fetcher_new(struct sl_loop *loop, struct sl_fetcher **out)
     sl_list_init(&fr->pending);
     sl_list_init(&fr->active);
     sl_list_init(&fr->dead);
+    sl_list_init(&fr->socks);
     sl_timer_init(&fr->timer, loop, on_multi_timer);
     sl_task_init(&fr->task, on_task);
     *out = fr;
@@ -388,13 +385,13 @@ void sl_fetcher_free(struct sl_fetcher *fr)
         while (!sl_list_empty(lists[i])) {
             struct sl_fetch *f = fetch_of(lists[i]->next);
 
-            sl_timer_stop(&f->idle_timer);
+            sl_timer_stop(&f->timer);
             sl_list_unlink(&f->link);
             fetch_free(f);
         }
     }
     if (fr->multi != NULL) {
-        (void)curl_multi_cleanup(fr->multi); /* closes what it kept open, through watch_socket */
+        (void)curl_multi_cleanup(fr->multi); /* closes what it kept open, through our callback */
         curl_global_cleanup();
     }
     sl_timer_stop(&fr->timer);
@@ -416,7 +413,8 @@ int sl_fetch_start(struct sl_fetcher *fr, const struct sl_fetch_request *request
     f->ops = ops;
     f->arg = arg;
     f->idle_timeout_ms = request->idle_timeout_ms;
-    sl_timer_init(&f->idle_timer, fr->loop, on_idle_timer);
+    f->total_timeout_ms = request->total_timeout_ms;
+    sl_timer_init(&f->timer, fr->loop, on_timer);
     f->easy = curl_easy_init();
     CURLcode rc = f->easy != NULL ? sl_fetch_setup(f, request) : CURLE_OUT_OF_MEMORY;
     /* None of these can fail on a handle that is. */

@@ -2,7 +2,9 @@
 /*
  * fetch: HTTP requests of our own (API server, later OTLP and webhooks), libcurl on the loop.
  *
- * TLS is always verified, redirects are not followed, proxies of the environment are not used.
+ * HTTP/2 over TLS where the server has it: fetches of the same server, CA and client certificate
+ * share a connection; plain http is HTTP/1.1. TLS is verified unless insecure asks not to,
+ * redirects are not followed, proxies of the environment are not used.
  *
  * Lifetime:  fetcher: process; fetch: from start until on_done returned or sl_fetch_cancel
  * Thread:    control thread
@@ -26,6 +28,8 @@ struct sl_loop;
 struct sl_fetcher;
 struct sl_fetch;
 
+#define SL_FETCH_WARNING_BYTES 160
+
 struct sl_fetch_request {
     const char *method; /* NULL: GET */
     const char *url;
@@ -38,7 +42,10 @@ struct sl_fetch_request {
     struct sl_slice ca_pem; /* the same from memory, len 0 where not used; wiped at the end */
     struct sl_slice cert_pem;
     struct sl_slice key_pem;
-    bool accept_gzip;            /* the body comes unpacked */
+    const char *tls_name; /* sent as SNI and looked for in the certificate, in place of the host of
+                             url; NULL: that host. Only for https */
+    bool insecure;        /* whoever answers is trusted. Never set by default */
+    bool accept_gzip;     /* the body comes unpacked */
     uint64_t connect_timeout_ms; /* TCP and TLS together; not 0 */
     uint64_t total_timeout_ms;   /* 0: none, as for a watch */
     uint64_t idle_timeout_ms;    /* no byte for that long: SL_ETIMEOUT; 0: none */
@@ -49,6 +56,8 @@ struct sl_fetch_result {
     uint16_t status;        /* 0: none was received */
     uint32_t retry_after_s; /* of the response's Retry-After in seconds; 0: none */
     char error[128];        /* in words, when code is not SL_OK */
+    char warning[SL_FETCH_WARNING_BYTES]; /* text of the response's first Warning, printable; or ""
+                                           */
 };
 
 struct sl_fetch_ops {

@@ -73,6 +73,25 @@ def test_what_happened_while_the_watch_was_cut_and_its_history_lost_is_found_by_
     proxy.wait_endpoints("llama", [stays, new], 30)
 
 
+def test_watches_of_many_pools_share_one_connection_and_find_a_new_one(
+    namespace, fleet, start_sluiced, relay, through_relay
+):
+    namespace.service("llama", {"app": "llama"})
+    first = fleet.start("llama-1", LABELS)
+    names = [f"llama-{i}" for i in range(30)]
+    many = {name: pools(namespace)["llama"] for name in names}
+    split = [{"name": "all", "match": {"path": "/"}, "split": {name: 1 for name in names}}]
+    proxy = start_sluiced(pools=many, routes=split, env=through_relay)
+    for name in names:
+        proxy.wait_endpoints(name, [first])
+    assert relay.accepted == 1, "lists and watches are streams of one connection"
+    relay.cut()
+    second = fleet.start("llama-2", LABELS)
+    relay.heal()
+    for name in names:
+        proxy.wait_endpoints(name, [first, second], RECONNECT_S)
+
+
 def test_a_cut_watch_resumes_and_misses_no_event(
     namespace, fleet, start_sluiced, relay, through_relay
 ):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "discovery/kubernetes/kubeconfig.h"
 #include "proxy/base/alloc.h"
+#include "proxy/io/fetch.h"
 #include "tests/unit/check.h"
 
 #include <stdio.h>
@@ -36,9 +37,13 @@ static void write_file(const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+static bool allow_insecure;
+
 static int load(const char *context, struct sl_kube_access **out, struct sl_error *err)
 {
-    const struct sl_config config = {.kubernetes = {.kubeconfig = file, .context = context}};
+    const struct sl_config config = {.kubernetes = {.kubeconfig = file,
+                                                    .context = context,
+                                                    .allow_insecure_tls = allow_insecure}};
     return sl_kube_access_load(&config, out, err);
 }
 
@@ -150,19 +155,28 @@ static void what_we_do_not_do_is_refused_where_it_stands(void **state)
         {HEAD "clusters: [{name: k, cluster: {server: 'https://'}}]\n", 3, "server", "a host"},
         {HEAD "clusters:\n- name: k\n  cluster:\n    server: https://h\n"
               "    insecure-skip-tls-verify: true\n",
-         7, "insecure-skip-tls-verify", "certificate-authority"},
+         7, "insecure-skip-tls-verify", "kubernetes.allow_insecure_tls: true"},
+        {HEAD
+         "clusters: [{name: k, cluster: {server: 'https://h', insecure-skip-tls-verify: y}}]\n",
+         3, "insecure-skip-tls-verify", "expected true or false"},
+        {HEAD "clusters: [{name: k, cluster: {server: 'https://h', disable-compression: 1}}]\n", 3,
+         "disable-compression", "expected true or false"},
+        {HEAD "clusters: [{name: k, cluster: {server: 'https://h', tls-server-name: 'a/b'}}]\n", 3,
+         "tls-server-name", "expected a name"},
+        {HEAD "clusters: [{name: k, cluster: {server: 'https://h', tls-server-name: '[::1]'}}]\n",
+         3, "tls-server-name", "expected a name"},
         {HEAD "clusters: [{name: k, cluster: {server: 'https://h', proxy-url: 'http://p'}}]\n", 3,
          "proxy-url", "not supported"},
         {HEAD "clusters: [{name: k, cluster: {server: 'https://h',"
               " certificate-authority-data: 'a=b='}}]\n",
          3, "certificate-authority-data", "base64"},
         {HEAD CLUSTER "users: [{name: u, user: {exec: {command: aws}}}]\n", 4, "exec",
-         "not supported; use a token"},
+         "not supported; no program is run"},
         {HEAD CLUSTER "users: [{name: u, user: {auth-provider: {name: gcp}}}]\n", 4,
          "auth-provider", "not supported"},
         {HEAD CLUSTER "users: [{name: u, user: {username: x, password: y}}]\n", 4, "username",
          "not supported"},
-        {HEAD CLUSTER "users: [{name: u, user: {as: root}}]\n", 4, "as", "not supported"},
+        {HEAD CLUSTER "users: [{name: u, user: {as: root}}]\n", 4, "as", "give the rights"},
         {HEAD CLUSTER "users: [{name: u, user: {username: 'null'}}]\n", 4, "username",
          "not supported"},
         {"[]\n", 1, "current-context", "expected a context"},
@@ -193,6 +207,74 @@ static void what_we_do_not_do_is_refused_where_it_stands(void **state)
               "row %zu: line %u, key %s, %s", i, err.line, err.key, err.message);
         check(strstr(err.message, rows[i].message) != NULL, "row %zu: %s", i, err.message);
         assert_string_equal(err.file, file);
+    }
+}
+
+static void the_server_may_have_another_name_and_send_plainly(void **state)
+{
+    static const char *const names[] = {"kube.test", "10.0.0.1", "fd00::1"};
+    struct sl_kube_access *a = NULL;
+    struct sl_error err = {0};
+    char text[512];
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(names); i++) {
+        struct sl_fetch_request r = {0};
+
+        (void)snprintf(text, sizeof(text),
+                       "current-context: c\ncontexts: [{name: c, context: {cluster: k}}]\n"
+                       "clusters: [{name: k, cluster: {server: 'https://h', tls-server-name: '%s',"
+                       " disable-compression: true}}]\n",
+                       names[i]);
+        write_file(text);
+        int rc = load(NULL, &a, &err);
+        check(rc == SL_OK, "%s: %d, %s", names[i], rc, err.message);
+        assert_true(a->no_gzip);
+        sl_kube_access_apply(a, &r);
+        assert_string_equal(r.tls_name, names[i]);
+        assert_false(r.insecure);
+        sl_kube_access_free(a);
+    }
+}
+
+static void insecure_is_what_both_files_ask_for(void **state)
+{
+    static const struct {
+        const char *more;
+        bool allowed;
+        int rc;
+        bool insecure;
+    } rows[] = {
+        {"", false, SL_OK, false},
+        {"", true, SL_OK, false},
+        {", insecure-skip-tls-verify: false", true, SL_OK, false},
+        {", insecure-skip-tls-verify: true", false, SL_ECONFIG, false},
+        {", insecure-skip-tls-verify: true", true, SL_OK, true},
+        {", insecure-skip-tls-verify: true, certificate-authority: ca.crt", true, SL_ECONFIG,
+         false},
+    };
+    char text[512];
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        struct sl_kube_access *a = NULL;
+        struct sl_fetch_request r = {0};
+        struct sl_error err = {0};
+
+        (void)snprintf(text, sizeof(text),
+                       "current-context: c\ncontexts: [{name: c, context: {cluster: k}}]\n"
+                       "clusters: [{name: k, cluster: {server: 'https://h'%s}}]\n",
+                       rows[i].more);
+        write_file(text);
+        allow_insecure = rows[i].allowed;
+        int rc = load(NULL, &a, &err);
+        allow_insecure = false;
+        check(rc == rows[i].rc, "row %zu: %d, %s", i, rc, err.message);
+        if (rc == SL_OK) {
+            sl_kube_access_apply(a, &r);
+            check(r.insecure == rows[i].insecure, "row %zu", i);
+        }
+        sl_kube_access_free(a);
     }
 }
 
@@ -328,6 +410,8 @@ int main(void)
         TEST(the_current_context_is_read_with_paths_from_its_folder),
         TEST(data_goes_before_files_and_a_context_may_be_named),
         TEST(what_we_do_not_do_is_refused_where_it_stands),
+        TEST(the_server_may_have_another_name_and_send_plainly),
+        TEST(insecure_is_what_both_files_ask_for),
         TEST(base64_and_what_is_not_ours_may_stand_in_lines),
         TEST(http_is_for_this_machine_alone),
         TEST(a_token_that_would_forge_a_header_is_refused),
