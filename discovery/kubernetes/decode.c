@@ -105,7 +105,7 @@ static void append_ports(struct sl_kube_object *o, const json_t *ports, const ch
     }
 }
 
-/* An object with room for so many; name and uid are set. */
+/* An object with room for so many; name, uid and version are set. */
 static int object_new(const json_t *json, size_t endpoints_n, size_t ports_n,
                       struct sl_kube_object **out)
 {
@@ -128,6 +128,7 @@ static int object_new(const json_t *json, size_t endpoints_n, size_t ports_n,
         goto fail;
     }
     (void)copy_text(o->uid, sizeof(o->uid), json_object_get(metadata, "uid")); /* or none */
+    (void)copy_text(o->version, sizeof(o->version), json_object_get(metadata, "resourceVersion"));
     *out = o;
     return SL_OK;
 fail:

@@ -43,6 +43,7 @@ struct sl_kube_endpoint {
 struct sl_kube_object {
     char name[254];
     char uid[37];
+    char version[64];           /* its resourceVersion, "" where it has none that fits */
     bool is_fqdn;               /* a slice of names: it has no endpoints here */
     uint32_t generation;        /* the store's */
     struct sl_kube_port *ports; /* TCP, with a number */

@@ -52,44 +52,37 @@ static int put(struct sl_replica *r, const json_t *json)
     return rc;
 }
 
-static int apply_items(struct sl_replica *r, const json_t *page, bool is_first)
+int sl_replica_key(const json_t *object, char key[SL_REPLICA_KEY_BYTES])
 {
-    const json_t *items = json_object_get(page, "items");
-    bool progressed;
+    const char *name = sl_kube_metadata(object, "name");
 
-    /* Go writes an empty list as [] or null; what has neither is no page of a list. */
-    if (!json_is_array(items) && !json_is_null(items)) {
+    if (name == NULL || name[0] == '\0' || strlen(name) >= SL_REPLICA_KEY_BYTES) {
         return SL_EPROTO;
     }
-    int rc = take_version(r, page, &progressed);
-    if (rc == SL_OK && is_first) {
-        sl_store_begin(&r->store);
-    }
-    for (size_t i = 0; rc == SL_OK && i < json_array_size(items); i++) {
-        rc = put(r, json_array_get(items, i));
-    }
+    memcpy(key, name, strlen(name) + 1);
+    return SL_OK;
+}
+
+void sl_replica_begin(struct sl_replica *r)
+{
+    r->is_partial = true;
+    sl_store_begin(&r->store);
+}
+
+int sl_replica_apply_item(struct sl_replica *r, struct sl_slice text)
+{
+    json_t *json = parse(text);
+    int rc = put(r, json);
+
+    json_decref(json);
     return rc;
 }
 
-int sl_replica_apply_page(struct sl_replica *r, struct sl_slice text, bool is_first,
-                          char **next_page)
+void sl_replica_end(struct sl_replica *r, const char *version)
 {
-    json_t *page = parse(text);
-    const char *token = sl_kube_metadata(page, "continue");
-    char *copy = NULL;
-    int rc = apply_items(r, page, is_first);
-
-    if (rc == SL_OK && token != NULL && token[0] != '\0') {
-        copy = sl_strdup(token);
-        rc = copy != NULL ? SL_OK : SL_ENOMEM;
-    } else if (rc == SL_OK) {
-        sl_store_sweep(&r->store);
-    }
-    json_decref(page);
-    if (rc == SL_OK) {
-        *next_page = copy;
-    }
-    return rc;
+    (void)snprintf(r->version, sizeof(r->version), "%s", version); /* fits: it was one of ours */
+    r->is_partial = false;
+    sl_store_sweep(&r->store);
 }
 
 static void tell_error(const json_t *status, struct sl_replica_result *out)
@@ -102,18 +95,49 @@ static void tell_error(const json_t *status, struct sl_replica_result *out)
                    message != NULL ? message : "no message"); /* cut on purpose */
 }
 
-static int apply_change(struct sl_replica *r, const char *type, const json_t *object)
+static int apply_change(struct sl_replica *r, const char *type, const json_t *object,
+                        struct sl_replica_result *out)
 {
-    const char *name = sl_kube_metadata(object, "name");
+    char key[SL_REPLICA_KEY_BYTES];
+    int rc = sl_replica_key(object, key);
 
+    if (rc != SL_OK) {
+        return rc;
+    }
+    out->hash = sl_replica_hash(key);
     if (strcmp(type, "ADDED") == 0 || strcmp(type, "MODIFIED") == 0) {
         return put(r, object);
     }
-    if (strcmp(type, "DELETED") != 0 || name == NULL) {
+    if (strcmp(type, "DELETED") != 0) {
         return SL_EPROTO;
     }
-    sl_store_remove(&r->store, name);
+    sl_store_remove(&r->store, key);
     return SL_OK;
+}
+
+/* KEP-3157: the bookmark after which a stream that named what there is goes on as a watch. */
+static bool is_marker(const json_t *object)
+{
+    const json_t *annotations = json_object_get(json_object_get(object, "metadata"), "annotations");
+    const char *value =
+        json_string_value(json_object_get(annotations, "k8s.io/initial-events-end"));
+
+    return value != NULL && strcmp(value, "true") == 0;
+}
+
+static int apply_bookmark(struct sl_replica *r, const json_t *object, struct sl_replica_result *out)
+{
+    out->event = SL_REPLICA_BOOKMARK;
+    if (r->is_partial && !is_marker(object)) {
+        return SL_OK;
+    }
+    int rc = take_version(r, object, &out->progressed);
+    if (rc == SL_OK && r->is_partial) {
+        out->event = SL_REPLICA_COMPLETE;
+        r->is_partial = false;
+        sl_store_sweep(&r->store);
+    }
+    return rc;
 }
 
 int sl_replica_apply_event(struct sl_replica *r, struct sl_slice line,
@@ -129,13 +153,13 @@ int sl_replica_apply_event(struct sl_replica *r, struct sl_slice line,
         rc = SL_EPROTO;
     } else if (strcmp(type, "ERROR") == 0) {
         tell_error(object, out); /* it carries no version */
+    } else if (strcmp(type, "BOOKMARK") == 0) {
+        rc = apply_bookmark(r, object, out);
     } else {
-        if (strcmp(type, "BOOKMARK") == 0) {
-            out->event = SL_REPLICA_BOOKMARK;
-        } else {
-            rc = apply_change(r, type, object);
+        rc = apply_change(r, type, object, out);
+        if (rc == SL_OK && !r->is_partial) {
+            rc = take_version(r, object, &out->progressed);
         }
-        rc = rc == SL_OK ? take_version(r, object, &out->progressed) : rc;
     }
     json_decref(event);
     return rc;

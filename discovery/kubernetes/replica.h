@@ -16,24 +16,42 @@
 
 #include "store.h"
 
+#include "proxy/base/hash.h"
+
 struct sl_replica {
     enum sl_kube_kind kind;
     struct sl_store store;
     char version[64]; /* opaque; of the last event, or of the list */
+    bool is_partial;  /* events name what there is, and have not named all of it */
 };
 
 void sl_replica_init(struct sl_replica *r, enum sl_kube_kind kind);
 void sl_replica_fini(struct sl_replica *r);
 
-/* Applies one page of a list. is_first: what no page from this one on names will be swept.
- * *next_page: the token of the page that follows, the caller's to sl_free; NULL after the last,
- * when the list is complete. */
-int sl_replica_apply_page(struct sl_replica *r, struct sl_slice text, bool is_first,
-                          char **next_page) SL_MUST_CHECK;
+#define SL_REPLICA_KEY_BYTES 320
+
+/* The key by which the store knows an object. SL_EPROTO: it has none. */
+int sl_replica_key(const json_t *object, char key[SL_REPLICA_KEY_BYTES]) SL_MUST_CHECK;
+
+static inline uint64_t sl_replica_hash(const char *key)
+{
+    return sl_hash(sl_slice_of(key), 0);
+}
+
+/* All there is comes now: by items and an end, or by events up to SL_REPLICA_COMPLETE. What none
+ * of them names is swept at the end; without one, nothing is. */
+void sl_replica_begin(struct sl_replica *r);
+
+/* An object of a list. */
+int sl_replica_apply_item(struct sl_replica *r, struct sl_slice text) SL_MUST_CHECK;
+
+/* The list, which was at version, is complete. */
+void sl_replica_end(struct sl_replica *r, const char *version);
 
 enum sl_replica_event {
     SL_REPLICA_CHANGE,   /* an object was added, changed or removed */
     SL_REPLICA_BOOKMARK, /* only the version moved on */
+    SL_REPLICA_COMPLETE, /* since the begin all there is was named */
     SL_REPLICA_GONE,     /* the server says that our version is too old */
     SL_REPLICA_ERROR,    /* it says that it has trouble */
 };
@@ -41,10 +59,12 @@ enum sl_replica_event {
 struct sl_replica_result {
     enum sl_replica_event event;
     bool progressed; /* the version is another one now */
+    uint64_t hash;   /* of CHANGE: of the object's key */
     char error[128]; /* of GONE and ERROR: "410: too old resource version" */
 };
 
-/* Applies one line of a watch. */
+/* Applies one line of a watch. Before SL_REPLICA_COMPLETE events are in no order, and the version
+ * stays as it is. */
 int sl_replica_apply_event(struct sl_replica *r, struct sl_slice line,
                            struct sl_replica_result *out) SL_MUST_CHECK;
 

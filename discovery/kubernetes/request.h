@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SL_KUBE_PARAMS_MAX_N 6
+#define SL_KUBE_PARAMS_MAX_N 8
 
 struct sl_kube_request {
     const struct sl_kube_access *access;

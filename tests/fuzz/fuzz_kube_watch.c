@@ -2,8 +2,10 @@
 /*
  * The body of a watch: lines, events (or whole lists, a line each), decoded objects, the merged
  * set. Whatever comes, two ways of cutting it give the same set, and the set keeps its promises.
- * First byte: what it is a watch of; second: the size of the pieces.
+ * First byte: what it is a watch of, and whether that begins with all there is; second: the size
+ * of the pieces.
  */
+#include "discovery/kubernetes/items.h"
 #include "discovery/kubernetes/lines.h"
 #include "discovery/kubernetes/merge.h"
 #include "discovery/kubernetes/replica.h"
@@ -15,41 +17,75 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+struct watch {
+    struct sl_replica replica;
+    size_t piece_bytes;
+};
+
+static int on_item(void *arg, struct sl_slice item)
+{
+    struct watch *w = arg;
+    return sl_replica_apply_item(&w->replica, item);
+}
+
+/* A list comes in pieces too, and the memory of one object is all that it may take. */
+static void apply_list(struct watch *w, struct sl_slice text)
+{
+    char version[sizeof(w->replica.version)];
+    char *next_page = NULL;
+    struct sl_items items;
+    int rc = SL_OK;
+
+    sl_items_init(&items, 4096);
+    sl_replica_begin(&w->replica);
+    for (size_t at = 0; rc == SL_OK && at < text.len; at += w->piece_bytes) {
+        size_t len = text.len - at < w->piece_bytes ? text.len - at : w->piece_bytes;
+        rc = sl_items_feed(&items, (struct sl_slice){text.ptr + at, len}, on_item, w);
+    }
+    if (rc == SL_OK && sl_items_end(&items, version, sizeof(version), &next_page) == SL_OK) {
+        sl_replica_end(&w->replica, version);
+        sl_free(next_page);
+    }
+    sl_items_fini(&items);
+}
+
 static int on_line(void *arg, struct sl_slice line)
 {
-    struct sl_replica *r = arg;
+    struct watch *w = arg;
     struct sl_replica_result result;
-    char *next_page = NULL;
 
-    if (sl_replica_apply_event(r, line, &result) != SL_OK &&
-        sl_replica_apply_page(r, line, true, &next_page) == SL_OK)
-    {
-        sl_free(next_page);
+    if (sl_replica_apply_event(&w->replica, line, &result) != SL_OK) {
+        apply_list(w, line);
+    } else if (result.event == SL_REPLICA_COMPLETE && w->replica.is_partial) {
+        abort();
     }
     return SL_OK; /* a watch would end here; what follows is worth a try */
 }
 
-static void run(enum sl_kube_kind kind, struct sl_slice body, size_t piece_bytes,
-                struct sl_found **items, size_t *n)
+static void run(uint8_t mode, struct sl_slice body, size_t piece_bytes, struct sl_found **items,
+                size_t *n)
 {
-    struct sl_replica r;
+    struct watch w = {.piece_bytes = piece_bytes};
     struct sl_lines lines;
     struct sl_merge_notes notes;
 
-    sl_replica_init(&r, kind);
+    sl_replica_init(&w.replica, (enum sl_kube_kind)(mode % 3));
+    if (mode / 3 % 2 == 1) {
+        sl_replica_begin(&w.replica);
+    }
     sl_lines_init(&lines, 4096);
     for (size_t at = 0; at < body.len; at += piece_bytes) {
         size_t len = body.len - at < piece_bytes ? body.len - at : piece_bytes;
-        if (sl_lines_feed(&lines, (struct sl_slice){body.ptr + at, len}, on_line, &r) != SL_OK) {
+        if (sl_lines_feed(&lines, (struct sl_slice){body.ptr + at, len}, on_line, &w) != SL_OK) {
             break; /* too long a line, and then it is so for every size of piece */
         }
     }
-    const struct sl_merge_input in = {.objects = &r.store};
+    const struct sl_merge_input in = {.objects = &w.replica.store};
     if (sl_merge(&in, items, n, &notes) != SL_OK) {
         abort();
     }
     sl_lines_fini(&lines);
-    sl_replica_fini(&r);
+    sl_replica_fini(&w.replica);
 }
 
 static int compare(const struct sl_found *a, const struct sl_found *b)
@@ -72,10 +108,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2) {
         return 0;
     }
-    enum sl_kube_kind kind = (enum sl_kube_kind)(data[0] % 3);
     const struct sl_slice body = {(const char *)data + 2, size - 2};
-    run(kind, body, SIZE_MAX / 2, &whole, &whole_n);
-    run(kind, body, (size_t)data[1] + 1, &pieces, &pieces_n);
+    run(data[0], body, SIZE_MAX / 2, &whole, &whole_n);
+    run(data[0], body, (size_t)data[1] + 1, &pieces, &pieces_n);
     if (whole_n != pieces_n) {
         abort();
     }

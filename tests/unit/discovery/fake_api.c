@@ -34,11 +34,16 @@ static void on_request(struct sl_io *io, int events)
     }
     c->len += (size_t)n;
     c->request[c->len] = '\0';
-    if (strstr(c->request, "\r\n\r\n") != NULL) {
-        c->waits = true;
-        c->api->requests_n++;
-        c->len = 0; /* the next one overwrites it; nobody pipelines */
+    if (strstr(c->request, "\r\n\r\n") == NULL) {
+        return;
     }
+    c->len = 0; /* the next one overwrites it; nobody pipelines */
+    if (!c->api->streams_lists && strstr(c->request, "sendInitialEvents=") != NULL) {
+        fake_answer(c, 422, "", "{\"message\":\"sendInitialEvents is forbidden for watch\"}");
+        return;
+    }
+    c->waits = true;
+    c->api->requests_n++;
 }
 
 static void on_accept(struct sl_io *io, int events)

@@ -27,8 +27,9 @@ struct fake_api {
     struct sl_loop *loop;
     struct sl_io io;
     int fd;
-    char url[64]; /* http://127.0.0.1:port */
-    size_t requests_n;
+    char url[64];       /* http://127.0.0.1:port */
+    bool streams_lists; /* else it is an old one, which refuses that by itself */
+    size_t requests_n;  /* without the refused */
     struct fake_conn conns[FAKE_CONNS_MAX_N];
 };
 
