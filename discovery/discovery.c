@@ -12,6 +12,7 @@ int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl
     }
     d->loop = loop;
     d->fetcher = fetcher;
+    sl_watches_init(&d->watches, loop, fetcher);
     *out = d;
     return SL_OK;
 }
@@ -41,5 +42,8 @@ const char *sl_relist_cause_name(enum sl_relist_cause cause)
 
 void sl_discovery_free(struct sl_discovery *d)
 {
-    sl_free(d);
+    if (d != NULL) {
+        sl_watches_fini(&d->watches);
+        sl_free(d);
+    }
 }

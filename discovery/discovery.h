@@ -10,9 +10,12 @@
 
 #include <sluiced/discovery.h>
 
+#include "kubernetes/watches.h"
+
 struct sl_discovery {
     struct sl_loop *loop;
     struct sl_fetcher *fetcher;
+    struct sl_watches watches;
 };
 
 #endif

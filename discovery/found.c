@@ -51,7 +51,9 @@ bool sl_found_equal(const struct sl_found *a, size_t a_n, const struct sl_found 
     }
     for (size_t i = 0; i < a_n; i++) {
         if (compare_identity(&a[i], &b[i]) != 0 || a[i].draining != b[i].draining ||
-            a[i].weight != b[i].weight || strcmp(a[i].pod_name, b[i].pod_name) != 0)
+            a[i].weight != b[i].weight || strcmp(a[i].pod_name, b[i].pod_name) != 0 ||
+            strcmp(a[i].zone, b[i].zone) != 0 || strcmp(a[i].version, b[i].version) != 0 ||
+            strcmp(a[i].model, b[i].model) != 0)
         {
             return false;
         }

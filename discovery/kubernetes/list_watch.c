@@ -163,7 +163,9 @@ static void begin_list(struct sl_list_watch *lw)
 {
     bool is_latest = lw->list_at == SL_LIST_LATEST || lw->conf.once;
     struct sl_kube_request r = {
-        .params = {{"labelSelector", lw->conf.selector}, [3] = {"continue", lw->next_page}},
+        .params = {{"labelSelector", lw->conf.selector},
+                   [3] = {"continue", lw->next_page},
+                   [4] = {"fieldSelector", lw->conf.field_selector}},
         .total_ms = lw->times->list_total_ms,
         .idle_ms = lw->times->list_idle_ms,
     };
@@ -191,7 +193,8 @@ static void begin_watch(struct sl_list_watch *lw)
                    {"allowWatchBookmarks", "true"},
                    {"labelSelector", lw->conf.selector},
                    {"resourceVersion", lw->replica.version},
-                   {"timeoutSeconds", watch_text}},
+                   {"timeoutSeconds", watch_text},
+                   {"fieldSelector", lw->conf.field_selector}},
         .is_watch = true,
         /* The server ends it; one that forgets to must not keep us from the next list. */
         .total_ms = (watch_s + 30) * 1000,
@@ -310,6 +313,9 @@ static void on_list_done(void *arg, const struct sl_fetch_result *result)
     } else if (result->status != 200) {
         describe(lw, result->status, error, sizeof(error));
         fail(lw, true, result->retry_after_s, error);
+        if (lw->on_refused != NULL) {
+            lw->on_refused(lw, result->status);
+        }
     } else {
         on_page(lw);
     }
@@ -454,6 +460,7 @@ void sl_list_watch_start(struct sl_list_watch *lw, const struct sl_list_watch_co
 {
     *lw = (struct sl_list_watch){
         .on_change = lw->on_change,
+        .on_refused = lw->on_refused,
         .conf = *conf,
         .times = times,
         .access = access,
@@ -476,4 +483,9 @@ void sl_list_watch_stop(struct sl_list_watch *lw)
     drop_list(lw);
     sl_lines_fini(&lw->lines);
     sl_replica_fini(&lw->replica);
+}
+
+void sl_list_watch_doubt(struct sl_list_watch *lw)
+{
+    lw->relist_at_ms = lw->relist_at_ms != 0 ? sl_loop_now_ms(lw->loop) : 0;
 }

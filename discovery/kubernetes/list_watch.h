@@ -44,10 +44,11 @@ struct sl_list_watch_times {
 extern const struct sl_list_watch_times sl_list_watch_times;
 
 struct sl_list_watch_conf {
-    const char *pool;     /* for logs */
-    const char *path;     /* "/api/v1/namespaces/x/pods" */
-    const char *resource; /* "pods" */
-    const char *selector;
+    const char *pool;           /* for logs */
+    const char *path;           /* "/api/v1/namespaces/x/pods" */
+    const char *resource;       /* "pods" */
+    const char *selector;       /* NULL: all */
+    const char *field_selector; /* NULL: all */
     enum sl_kube_kind kind;
     bool once; /* ask for one object, say on_change if an answer came, and be done */
 };
@@ -58,6 +59,9 @@ struct sl_list_watch {
     uint64_t changed_us;            /* loop's clock when the last change was readable */
     /* The store changed, or the first list is complete. Must not stop it. */
     void (*on_change)(struct sl_list_watch *lw);
+    /* A list was answered by another status than 200, and will be tried again. Must not stop it.
+     * May be NULL. */
+    void (*on_refused)(struct sl_list_watch *lw, uint16_t status);
 
     struct sl_list_watch_conf conf;
     const struct sl_list_watch_times *times;
@@ -87,11 +91,15 @@ struct sl_list_watch {
     uint32_t quick_ends_n; /* watches that ended in order, but at once and without an event */
 };
 
-/* lw: on_change is set, all else is overwritten. Never calls back before it returns. */
+/* lw: on_change and on_refused are set, all else is overwritten. Never calls back before it
+ * returns. */
 void sl_list_watch_start(struct sl_list_watch *lw, const struct sl_list_watch_conf *conf,
                          const struct sl_list_watch_times *times,
                          const struct sl_kube_access *access, struct sl_loop *loop,
                          struct sl_fetcher *fetcher);
 void sl_list_watch_stop(struct sl_list_watch *lw);
+
+/* It may have missed something: the next list comes when the watch ends, whatever its age. */
+void sl_list_watch_doubt(struct sl_list_watch *lw);
 
 #endif

@@ -104,15 +104,15 @@ static void tell_error(const json_t *status, struct sl_replica_result *out)
 
 static int apply_change(struct sl_replica *r, const char *type, const json_t *object)
 {
-    const char *name = sl_kube_metadata(object, "name");
+    char key[SL_KUBE_KEY_BYTES];
 
     if (strcmp(type, "ADDED") == 0 || strcmp(type, "MODIFIED") == 0) {
         return put(r, object);
     }
-    if (strcmp(type, "DELETED") != 0 || name == NULL) {
+    if (strcmp(type, "DELETED") != 0 || sl_kube_key(object, key) != SL_OK) {
         return SL_EPROTO;
     }
-    sl_store_remove(&r->store, name);
+    sl_store_remove(&r->store, key);
     return SL_OK;
 }
 

@@ -353,11 +353,12 @@ static void stopped_it_says_no_more(void **state)
 
 static void what_cannot_start_says_why(void **state)
 {
+    static const char *const odd = "a/b";
     struct sl_error err;
     (void)state;
 
     assert_int_equal(
-        try_start((struct sl_kubernetes_config){.service = "x", .namespace_ = "a/b"}, &err),
+        try_start((struct sl_kubernetes_config){.service = "x", .namespaces = {&odd, 1}}, &err),
         SL_ECONFIG);
     assert_non_null(strstr(err.message, "name of a namespace, found \"a/b\""));
     rig.config.kubernetes.kubeconfig = "/nonexistent/config";
