@@ -272,10 +272,11 @@ static void subsets_of_endpoints_are_addresses_by_ports(void **state)
 
 static void a_target_without_namespace_is_in_that_of_its_object(void **state)
 {
-    struct sl_kube_object *o = decode(
-        SL_KUBE_ENDPOINTS, "{\"metadata\":{\"name\":\"llama\",\"namespace\":\"ns\"},\"subsets\":["
-                           "{\"addresses\":[{\"ip\":\"10.0.0.1\",\"targetRef\":{\"kind\":\"Pod\","
-                           "\"name\":\"p\",\"uid\":\"u\"}}]}]}");
+    struct sl_kube_object *o =
+        decode(SL_KUBE_ENDPOINTS,
+               "{\"metadata\":{\"name\":\"llama\",\"namespace\":\"ns\"},\"subsets\":["
+               "{\"addresses\":[{\"ip\":\"10.0.0.1\",\"targetRef\":{\"kind\":\"Pod\","
+               "\"name\":\"p\",\"uid\":\"u\"}}]}]}");
     (void)state;
 
     assert_string_equal(o->endpoints[0].pod_key, "ns/p");
@@ -357,8 +358,7 @@ static void a_pod_has_one_address_of_each_family(void **state)
          "10.0.0.1:8000,9001 fd00::1:8000,9001 "},
         {"\"podIP\":\"fd00::1\",\"podIPs\":[{\"ip\":\"fd00::1\"},{\"ip\":\"10.0.0.1\"}]",
          "fd00::1:8000,9001 10.0.0.1:8000,9001 "},
-        {"\"podIPs\":[{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"},null,{}]",
-         "10.0.0.1:8000,9001 "},
+        {"\"podIPs\":[{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"},null,{}]", "10.0.0.1:8000,9001 "},
         {"\"podIP\":\"10.0.0.1\",\"podIPs\":null", "10.0.0.1:8000,9001 "},
     };
     (void)state;

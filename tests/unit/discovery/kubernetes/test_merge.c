@@ -171,8 +171,7 @@ static void the_port_is_chosen_by_number_by_name_or_as_the_only_one(void **state
 static void pods_narrow_the_set_by_name_and_uid(void **state)
 {
     static const struct ep eps[] = {
-        {"10.0.0.1", "p1", "u1", false, NULL},
-        {"10.0.0.2", "p2", "u2", false, NULL},
+        {"10.0.0.1", "p1", "u1", false, NULL},  {"10.0.0.2", "p2", "u2", false, NULL},
         {"10.0.0.3", "p3", "old", false, NULL}, /* of the pod that had the name before */
         {"10.0.0.4", "p4", "", false, NULL},    /* a slice written by hand: the name alone */
         {"10.0.0.5", "", "", false, NULL},      /* no pod at all */
@@ -263,9 +262,8 @@ static void hints_count_when_all_have_them_and_one_is_for_our_zone(void **state)
     assert_string_equal(merged_slices(&slices, (struct sl_merge_input){.zone = "zb"}, &notes),
                         "10.0.0.2:8000/u2 10.0.0.3:8000/u3~ ");
     put(&slices, "b", "", &plain, 1, &http, 1); /* one without: all or nothing */
-    assert_string_equal(
-        merged_slices(&slices, (struct sl_merge_input){.zone = "za"}, &notes),
-        "10.0.0.1:8000/u1 10.0.0.2:8000/u2 10.0.0.3:8000/u3~ 10.0.0.4:8000/u4 ");
+    assert_string_equal(merged_slices(&slices, (struct sl_merge_input){.zone = "za"}, &notes),
+                        "10.0.0.1:8000/u1 10.0.0.2:8000/u2 10.0.0.3:8000/u3~ 10.0.0.4:8000/u4 ");
     sl_store_fini(&slices);
 }
 
@@ -294,8 +292,9 @@ static void what_pods_say_of_themselves_is_applied(void **state)
     p2->labels.drains = p2->labels.has_bad_weight = true;
     const struct sl_merge_part part = {.objects = &slices, .pods = &pods};
     const struct sl_merge_input in = {.parts = &part, .parts_n = 1, .keeps_all = true};
-    assert_string_equal(merged(&in, &notes), "10.0.0.1:8000/u1*7 10.0.0.2:8000/u2~ "
-                                             "10.0.0.3:8000/u3 10.0.0.4:8000/ ");
+    assert_string_equal(merged(&in, &notes),
+                        "10.0.0.1:8000/u1*7 10.0.0.2:8000/u2~ "
+                        "10.0.0.3:8000/u3 10.0.0.4:8000/ ");
     assert_string_equal(notes.bad_weight, "p2");
     assert_int_equal(sl_merge(&in, NULL, 0, &items, &n, &same, &notes), SL_OK);
     assert_string_equal(items[0].version, "v1");
