@@ -10,7 +10,7 @@
 
 #include <sluiced/discovery.h>
 
-#include "kubernetes/watches.h"
+#include "discovery/kubernetes/watches.h"
 
 struct sl_discovery {
     struct sl_loop *loop;

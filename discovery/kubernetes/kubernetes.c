@@ -66,6 +66,12 @@ static int join_pods(struct sl_kubernetes *k)
     return rc;
 }
 
+static void log_legacy(const struct sl_kubernetes *k, const char *reason)
+{
+    sl_log(SL_LOG_WARN, "discovery_legacy", {"pool", SL_LOG_STR(k->pool->name)},
+           {"reason", SL_LOG_STR(reason)});
+}
+
 static void on_go_legacy(struct sl_timer *t)
 {
     struct sl_kubernetes *k = sl_container_of(t, struct sl_kubernetes, go_legacy);
@@ -76,9 +82,9 @@ static void on_go_legacy(struct sl_timer *t)
         sl_timer_start(&k->go_legacy, SL_KUBERNETES_RETRY_MS, 0);
         return;
     }
-    sl_log(SL_LOG_WARN, "discovery_legacy", {"pool", SL_LOG_STR(k->pool->name)},
-           {"reason", SL_LOG_STR("the server has no EndpointSlices of discovery.k8s.io/v1: "
-                                 "Endpoints are used, without draining and zones")});
+    log_legacy(k,
+               "the server has no EndpointSlices of discovery.k8s.io/v1: Endpoints are used, "
+               "without draining and zones");
 }
 
 /* The server answers a list of a group that it does not have so; a namespace that is not there has
@@ -236,6 +242,11 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
     if (rc != SL_OK) {
         let_go(k);
         return rc;
+    }
+    if (k->is_legacy && sl_kube_uses_slices(sl_kubernetes_conf(k))) {
+        log_legacy(k,
+                   "Kubernetes calls Endpoints deprecated from 1.33 on, and they know no draining "
+                   "and no zones; remove api: endpoints");
     }
     *out = &k->base;
     return SL_OK;

@@ -674,6 +674,52 @@ static bool allow_alloc(size_t size_bytes)
     return allocs_left_n-- > 0;
 }
 
+static void starting_survives_each_failed_allocation(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+    int rc = SL_ENOMEM;
+    (void)state;
+
+    rig.config.kubernetes.node = "node-1";
+    for (int allowed_n = 0; rc != SL_OK; allowed_n++) {
+        struct sl_error err = {0};
+
+        check(allowed_n < 1000, "it never starts");
+        allocs_left_n = allowed_n;
+        sl_alloc_hook = allow_alloc;
+        rc = try_start((struct sl_kubernetes_config){.service = "llama",
+                                                     .pods = "a=b",
+                                                     .namespaces = {names, 2}},
+                       &err);
+        sl_alloc_hook = NULL;
+        check(rc == SL_OK || rig.source == NULL, "%d allowed: half a source", allowed_n);
+        check(rc == SL_OK || err.message[0] != '\0', "%d allowed: %d without a word", allowed_n,
+              rc);
+    }
+    rig.config.kubernetes.node = NULL;
+}
+
+static void an_inference_pool_outlives_a_lack_of_memory(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.inference_pool = "llama"});
+    struct fake_conn *pool = serve_pool(PAGE(""));
+    expect("");
+    fake_run_for(rig.loop, 60);
+    fake_chunk(pool, EVENT("ADDED", INFERENCE_POOL("one", "{\"number\":8000}", "")));
+    fake_run_for(rig.loop, 2);
+    allocs_left_n = 0;
+    sl_alloc_hook = allow_alloc;
+    fake_run_for(rig.loop, 60);
+    sl_alloc_hook = NULL;
+    if (fake_has(&rig.api, POOLS "resourceVersion")) { /* the event was lost, and is listed */
+        (void)serve_pool(PAGE(INFERENCE_POOL("one", "{\"number\":8000}", "")));
+    }
+    (void)serve(PODS, PAGE(POD("p1", "10.0.0.1", "")));
+    expect("10.0.0.1:8000 ");
+}
+
 static void it_comes_through_any_lack_of_memory(void **state)
 {
     char event[512];
@@ -729,6 +775,8 @@ int main(void)
         TEST(a_zone_can_be_named),
         TEST(an_inference_pool_names_pods_and_ports),
         TEST(a_missing_inference_pool_is_known_to_be_empty),
+        TEST(starting_survives_each_failed_allocation),
+        TEST(an_inference_pool_outlives_a_lack_of_memory),
         TEST(it_comes_through_any_lack_of_memory),
     };
     sl_log_configure(SL_LOG_ERROR, SL_LOG_JSON);
