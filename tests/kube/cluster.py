@@ -328,10 +328,18 @@ class Cluster:
             spec = definition["spec"]
             base = f"/apis/{spec['group']}/{spec['versions'][0]['name']}"
             eventually(
-                lambda at=f"{base}/{spec['names']['plural']}": self.exists(at),
+                lambda at=f"{base}/{spec['names']['plural']}": self._is_served(at),
                 f"{spec['names']['kind']} is not served",
                 20,
             )
+
+    def _is_served(self, path):
+        try:
+            return self.exists(path)
+        except ApiError as error:  # "storage is (re)initializing"
+            if error.status != 429:
+                raise
+            return None
 
     def exists(self, path):
         """The object at a path, or None."""
