@@ -108,6 +108,22 @@ static const struct sl_option kubernetes_rows[] = {
      .what = "the path of a directory",
      .fallback = "/var/run/secrets/kubernetes.io/serviceaccount",
      .help = "Directory with the token, ca.crt and namespace of a service account."},
+    {.name = "zone",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_config, kubernetes.zone),
+     .what = "the name of a zone, or auto",
+     .check = sl_value_zone,
+     .help = "Where we run: of EndpointSlices with topology hints, the endpoints hinted for this "
+             "zone are used, by the rule of kube-proxy: only if each ready one has hints and one "
+             "of them is for it. `auto`: the zone of the node that the environment variable "
+             "NODE_NAME names. Excludes node. Absent, without node: hints are not looked at."},
+    {.name = "node",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_config, kubernetes.node),
+     .what = "the name of a node",
+     .check = sl_value_kube_name,
+     .help = "The zone is this node's label topology.kubernetes.io/zone: needs the right to get "
+             "nodes."},
 };
 
 static const struct sl_option discovery_rows[] = {

@@ -27,13 +27,28 @@ const struct sl_section sl_section_endpoint = {
     .pos_offset = SL_NO_OFFSET,
 };
 
+static const struct sl_word kube_apis[] = {
+    {"auto", SL_KUBE_API_AUTO},
+    {"slices", SL_KUBE_API_SLICES},
+    {"endpoints", SL_KUBE_API_ENDPOINTS},
+    {NULL, 0},
+};
+
+static const struct sl_word kube_families[] = {
+    {"ipv4", SL_KUBE_FAMILY_IPV4},
+    {"ipv6", SL_KUBE_FAMILY_IPV6},
+    {NULL, 0},
+};
+
 static const struct sl_option discover_kubernetes_rows[] = {
     {.name = "namespace",
-     .type = SL_OPTION_TEXT,
-     SL_FIELD(sl_kubernetes_config, namespace_),
-     .what = "the name of a namespace",
-     .check = sl_value_label,
-     .help = "Absent: the one of the service account or of the kubeconfig's context."},
+     .type = SL_OPTION_OWN,
+     .what = "the name of a namespace, a list of 1 to 64 of them, or \"*\"",
+     .read = sl_shape_namespaces,
+     .help =
+         "Where to look: `prod`, `[prod, batch]`, or `\"*\"` for all namespaces, which needs the "
+         "rights of a ClusterRole. Absent: the one of the service account or of the kubeconfig's "
+         "context."},
     {.name = "service",
      .type = SL_OPTION_TEXT,
      SL_FIELD(sl_kubernetes_config, service),
@@ -51,14 +66,41 @@ static const struct sl_option discover_kubernetes_rows[] = {
      .type = SL_OPTION_TEXT,
      SL_FIELD(sl_kubernetes_config, pods),
      .what = "a label selector",
-     .check = sl_shape_selector_check,
-     .help = "With service or slices: keeps the endpoints whose pod it selects. Alone: watches "
-             "the pods themselves, and needs port."},
+     .check = sl_shape_pods_check,
+     .help = "With service or slices: keeps the endpoints whose pod it selects; `\"\"` keeps them "
+             "all, and only reads what is written on their pods. Alone: watches the pods "
+             "themselves, and needs port. Of a pod that is watched so, the label or annotation "
+             "`sluiced.io/weight` (0 to 65535) is its weight, `sluiced.io/drain: \"true\"` drains "
+             "it, and the labels `version` (or `app.kubernetes.io/version`) and `model` name what "
+             "it serves; an annotation stands above a label."},
+    {.name = "inference_pool",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_kubernetes_config, inference_pool),
+     .what = "the name of an InferencePool",
+     .check = sl_value_kube_name,
+     .help = "Watches this InferencePool of inference.networking.k8s.io/v1 and the pods that it "
+             "selects: each ready one is an endpoint at each of its targetPorts. Excludes service, "
+             "slices, pods and port."},
     {.name = "port",
      .type = SL_OPTION_OWN,
      .what = "a port from 1 to 65535 or its name",
      .read = sl_shape_port,
-     .help = "Absent: the one port that there is."},
+     .help = "Absent: the one port that there is. Its appProtocol must be one that we speak: https "
+             "and kubernetes.io/wss need tls, those of HTTP/2 (h2c, grpc) are refused."},
+    {.name = "api",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_kubernetes_config, api),
+     .words = kube_apis,
+     .fallback = "auto",
+     .help = "For service and slices. `endpoints`: the v1 Endpoints of old, which know no draining "
+             "and no zones, and which servers from 1.33 on call deprecated; `auto`: slices, and "
+             "endpoints where the server does not have them."},
+    {.name = "family",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_kubernetes_config, family),
+     .words = kube_families,
+     .help = "Keeps the addresses of this family. Absent: a pod with both is one endpoint, at its "
+             "IPv4 address."},
 };
 
 static const struct sl_section discover_kubernetes_section = {
@@ -152,7 +194,8 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_discover_config, kubernetes),
      .section = &discover_kubernetes_section,
-     .help = "What an API server says. At least one of service, slices and pods."},
+     .help =
+         "What an API server says. At least one of service, slices and pods, or inference_pool."},
     {.name = "file",
      .type = SL_OPTION_FILE,
      SL_FIELD(sl_discover_config, file),

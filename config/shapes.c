@@ -16,6 +16,7 @@ enum {
     SIDES_MAX_N = 64,
     ENDPOINTS_MAX_N = 4096,
     TRUSTED_MAX_N = 256,
+    NAMESPACES_MAX_N = 64,
     ADDRESS_TEXT_BYTES = 128
 };
 
@@ -218,6 +219,74 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void 
 
 /* ---- discover.kubernetes */
 
+static int read_namespace(struct sl_decoder *d, const struct sl_yaml_node *node, bool alone,
+                          const char **out)
+{
+    int rc = sl_decode_want_text(d, node, "the name of a namespace");
+
+    if (rc != SL_OK) {
+        return rc;
+    }
+    if (sl_slice_eq(node->text, SL_SLICE("*"))) {
+        if (!alone) {
+            return sl_decode_report(
+                d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                "expected the name of a namespace, found \"*\", which means all of "
+                                "them; write namespace: \"*\" alone"));
+        }
+    } else {
+        rc = sl_decode_report(d, sl_value_label(node->text, sl_decode_at(d, node), &d->err));
+        if (rc != SL_OK) {
+            return rc;
+        }
+    }
+    *out = sl_arena_strdup(d->arena, node->text);
+    return *out != NULL ? SL_OK : sl_decode_no_memory(d);
+}
+
+static int read_namespace_list(struct sl_decoder *d, const struct sl_yaml_node *node,
+                               const char **items)
+{
+    struct sl_seen *seen = sl_arena_alloc_array(d->scratch, node->children_n, sizeof(*seen));
+    int worst = SL_OK;
+
+    if (seen == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    for (const struct sl_yaml_node *n = node->first; n != NULL; n = n->next) {
+        int rc = read_namespace(d, n, false, &items[n->idx]);
+
+        if (rc == SL_ENOMEM) {
+            return rc;
+        }
+        worst = sl_decode_worse(worst, rc);
+        seen[n->idx] = (struct sl_seen){n->text, n};
+    }
+    return worst == SL_OK ? sl_decode_unique(d, seen, node->children_n, "namespace") : worst;
+}
+
+int sl_shape_namespaces(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    struct sl_kubernetes_config *k = base;
+    char found[SL_YAML_FOUND_BYTES];
+    bool is_list = node->kind == SL_YAML_LIST;
+    size_t n = is_list ? node->children_n : 1;
+
+    if (node->kind == SL_YAML_MAP || n == 0 || n > NAMESPACES_MAX_N) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected the name of a namespace, a list of 1 to %d of them, or "
+                            "\"*\", found %s",
+                            NAMESPACES_MAX_N, sl_yaml_found(node, found)));
+    }
+    const char **items = (const char **)sl_arena_alloc_array(d->arena, n, sizeof(items[0]));
+    if (items == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    k->namespaces = (struct sl_strings){items, n};
+    return is_list ? read_namespace_list(d, node, items) : read_namespace(d, node, true, &items[0]);
+}
+
 int sl_shape_port(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     struct sl_kubernetes_config *k = base;
@@ -247,6 +316,12 @@ int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, stru
             "expected a label selector, found nothing; write one like \"app=llama\"");
     }
     return sl_selector_check(text.ptr, pos, err);
+}
+
+/* Whether it may be empty depends on what stands beside it: see sl_finish_discover_kubernetes. */
+int sl_shape_pods_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    return text.len > 0 ? sl_selector_check(text.ptr, pos, err) : SL_OK;
 }
 
 /* ---- trusted_proxies */

@@ -24,6 +24,8 @@ int sl_shape_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *b
 int sl_shape_split(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_shape_namespaces(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 int sl_shape_port(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_trusted(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
@@ -31,8 +33,10 @@ int sl_shape_via(struct sl_decoder *d, const struct sl_yaml_node *node, void *ba
 int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 
-/* Label selectors; a check_fn as those of values.h. */
+/* Label selectors; check_fns as those of values.h. That of pods may be empty. */
 int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+int sl_shape_pods_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 
 #endif

@@ -98,10 +98,15 @@ int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, 
 {
     const struct sl_yaml_node *kubeconfig = sl_yaml_find(node, SL_SLICE("kubeconfig"));
     const struct sl_yaml_node *account = sl_yaml_find(node, SL_SLICE("service_account"));
+    const struct sl_yaml_node *zone = sl_yaml_find(node, SL_SLICE("zone"));
+    const struct sl_yaml_node *kube_node = sl_yaml_find(node, SL_SLICE("node"));
 
     (void)base;
     if (kubeconfig != NULL && account != NULL) {
         return refuse_both(d, kubeconfig, account);
+    }
+    if (zone != NULL && kube_node != NULL) {
+        return refuse_both(d, zone, kube_node);
     }
     int rc = want_with(d, node, "context", "kubeconfig");
     return rc == SL_OK ? want_with(d, node, "allow_insecure_tls", "kubeconfig") : rc;
@@ -212,22 +217,44 @@ int sl_finish_discover_dns(struct sl_decoder *d, const struct sl_yaml_node *node
     return SL_OK;
 }
 
-int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+/* An InferencePool says itself which pods and which ports. */
+static int check_inference_pool(struct sl_decoder *d, const struct sl_yaml_node *node,
+                                const struct sl_yaml_node *pool,
+                                const struct sl_kubernetes_config *k)
 {
-    const struct sl_yaml_node *service = sl_yaml_find(node, SL_SLICE("service"));
-    const struct sl_yaml_node *slices = sl_yaml_find(node, SL_SLICE("slices"));
+    static const char *const excluded[] = {"service", "slices", "pods", "port", "api"};
+    const struct sl_yaml_node *spaces = sl_yaml_find(node, SL_SLICE("namespace"));
 
-    (void)base;
-    if (service != NULL && slices != NULL) {
-        return refuse_both(d, service, slices);
+    for (size_t i = 0; i < SL_ARRAY_LEN(excluded); i++) {
+        const struct sl_yaml_node *other = sl_yaml_find(node, sl_slice_of(excluded[i]));
+        if (other != NULL) {
+            return refuse_both(d, pool, other);
+        }
     }
-    if (service != NULL || slices != NULL) {
-        return SL_OK;
-    }
-    if (sl_yaml_find(node, SL_SLICE("pods")) == NULL) {
+    if (k->namespaces.n > 1 || (k->namespaces.n == 1 && strcmp(k->namespaces.items[0], "*") == 0)) {
         return sl_decode_report(
-            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
-                            "expected service, slices or pods, found none; write service: NAME"));
+            d,
+            sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, spaces),
+                         "expected the name of one namespace beside inference_pool; write a pool "
+                         "for each"));
+    }
+    return SL_OK;
+}
+
+static int check_pods_alone(struct sl_decoder *d, const struct sl_yaml_node *node,
+                            const struct sl_yaml_node *pods)
+{
+    const struct sl_yaml_node *api = sl_yaml_find(node, SL_SLICE("api"));
+
+    if (pods->text.len == 0) { /* to Kubernetes it means everything, to a reader nothing */
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, pods),
+                            "expected a label selector, found nothing; write one like "
+                            "\"app=llama\""));
+    }
+    if (api != NULL) {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, api),
+                                                "needs service or slices beside it"));
     }
     if (sl_yaml_find(node, SL_SLICE("port")) == NULL) { /* a pod may well declare none */
         return sl_decode_report(
@@ -235,6 +262,31 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_nod
                             "missing; pods without service or slices needs it, write port: 8000"));
     }
     return SL_OK;
+}
+
+int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    const struct sl_yaml_node *service = sl_yaml_find(node, SL_SLICE("service"));
+    const struct sl_yaml_node *slices = sl_yaml_find(node, SL_SLICE("slices"));
+    const struct sl_yaml_node *pods = sl_yaml_find(node, SL_SLICE("pods"));
+    const struct sl_yaml_node *pool = sl_yaml_find(node, SL_SLICE("inference_pool"));
+
+    if (pool != NULL) {
+        return check_inference_pool(d, node, pool, base);
+    }
+    if (service != NULL && slices != NULL) {
+        return refuse_both(d, service, slices);
+    }
+    if (service != NULL || slices != NULL) {
+        return SL_OK;
+    }
+    if (pods == NULL) {
+        return sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                            "expected service, slices, pods or inference_pool, found none; write "
+                            "service: NAME"));
+    }
+    return check_pods_alone(d, node, pods);
 }
 
 int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -276,8 +328,8 @@ static uint64_t hash_u16(uint16_t value, uint64_t seed)
 /* What is written under kubernetes at the top: by the nodes, as it may stand further down. */
 static uint64_t hash_kubernetes(const struct sl_decoder *d, uint64_t seed)
 {
-    static const char *const names[] = {"kubeconfig", "context", "service_account",
-                                        "allow_insecure_tls"};
+    static const char *const names[] = {"kubeconfig",         "context", "service_account",
+                                        "allow_insecure_tls", "zone",    "node"};
     const struct sl_yaml_node *kubernetes = sl_yaml_find(d->root, SL_SLICE("kubernetes"));
     uint64_t h = seed;
 
@@ -307,8 +359,29 @@ static uint64_t hash_dns(const struct sl_dns_config *c, uint64_t seed)
     return hash_u64(c->hold_ms, hash_u64(c->max_ttl_ms, hash_u64(c->min_ttl_ms, h)));
 }
 
-static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_discover_config *d)
+static uint64_t hash_kubernetes_pool(const struct sl_pool_config *pool, uint64_t seed)
 {
+    const struct sl_kubernetes_config *k = &pool->discover.kubernetes;
+    const char *const texts[] = {k->service, k->slices, k->pods, k->inference_pool, k->port_name};
+    /* Whether the pool speaks TLS decides which ports its source may use. */
+    const uint16_t numbers[] = {k->port, (uint16_t)k->api, (uint16_t)k->family, pool->tls != NULL};
+    uint64_t h = hash_u16((uint16_t)k->namespaces.n, seed);
+
+    for (size_t i = 0; i < k->namespaces.n; i++) {
+        h = hash_text(k->namespaces.items[i], h);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(numbers); i++) {
+        h = hash_u16(numbers[i], h);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(texts); i++) {
+        h = hash_text(texts[i], h);
+    }
+    return h;
+}
+
+static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_pool_config *pool)
+{
+    const struct sl_discover_config *d = &pool->discover;
     uint64_t h = hash_u16((uint16_t)d->kind, 0);
     char text[ADDRESS_TEXT_BYTES];
 
@@ -320,13 +393,7 @@ static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_
         h = hash_text(d->file, h);
     }
     if (d->kind == SL_DISCOVER_KUBERNETES) {
-        const struct sl_kubernetes_config *k = &d->kubernetes;
-        const char *const texts[] = {k->namespace_, k->service, k->slices, k->pods, k->port_name};
-
-        h = hash_kubernetes(decoder, hash_u16(k->port, h));
-        for (size_t i = 0; i < SL_ARRAY_LEN(texts); i++) {
-            h = hash_text(texts[i], h);
-        }
+        h = hash_kubernetes_pool(pool, hash_kubernetes(decoder, h));
     }
     return d->kind == SL_DISCOVER_DNS ? hash_dns(&d->dns, h) : h;
 }
@@ -336,7 +403,7 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *
 {
     struct sl_pool_config *pool = base;
 
-    pool->identity_hash = identity_hash(d, &pool->discover);
+    pool->identity_hash = identity_hash(d, pool);
     if (sl_yaml_find(node, SL_SLICE("health")) == NULL &&
         pool->discover.kind != SL_DISCOVER_KUBERNETES)
     {

@@ -224,6 +224,15 @@ int sl_value_dns_name(struct sl_slice text, const struct sl_pos *pos, struct sl_
     return SL_OK;
 }
 
+int sl_value_kube_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    if (text.len > 253 || !is_word(text, "-.")) {
+        return refuse(text, pos, "a Kubernetes name of at most 253 of a-z, 0-9, '-' and '.'",
+                      "it as `kubectl get` shows it", err);
+    }
+    return SL_OK;
+}
+
 int sl_value_dns_server(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
 {
     struct sl_address address;
@@ -233,6 +242,27 @@ int sl_value_dns_server(struct sl_slice text, const struct sl_pos *pos, struct s
     {
         return refuse(text, pos, "the address of a DNS server with its port",
                       "\"10.96.0.10:53\" or \"[fd00::a]:53\"", err);
+    }
+    return SL_OK;
+}
+
+static bool is_letter_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+int sl_value_zone(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+{
+    bool good = text.len >= 1 && text.len <= 63 && is_letter_or_digit(text.ptr[0]) &&
+                is_letter_or_digit(text.ptr[text.len - 1]);
+
+    for (size_t i = 0; good && i < text.len; i++) {
+        good = is_letter_or_digit(text.ptr[i]) || strchr("-_.", text.ptr[i]) != NULL;
+    }
+    if (!good) {
+        return refuse(text, pos,
+                      "the name of a zone of at most 63 letters, digits, '-', '_' and '.'",
+                      "it as the node's label topology.kubernetes.io/zone has it, or auto", err);
     }
     return SL_OK;
 }

@@ -43,6 +43,14 @@ int sl_value_name(struct sl_slice text, const struct sl_pos *pos, struct sl_erro
 int sl_value_label(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;
 
+/* RFC 1123 subdomain: of most other objects of Kubernetes. */
+int sl_value_kube_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
+/* The value of a label: of topology.kubernetes.io/zone. */
+int sl_value_zone(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
+
 /* RFC 6335 5.1: name of a port, at most 15 characters, one of them a letter. */
 int sl_value_port_name(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
     SL_MUST_CHECK;

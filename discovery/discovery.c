@@ -13,6 +13,7 @@ int sl_discovery_new(struct sl_loop *loop, struct sl_fetcher *fetcher, struct sl
     }
     d->loop = loop;
     d->fetcher = fetcher;
+    sl_watches_init(&d->watches, loop, fetcher);
     *out = d;
     return SL_OK;
 }
@@ -54,8 +55,12 @@ int sl_discovery_resolver(struct sl_discovery *d, struct sl_resolver **out)
 
 void sl_discovery_free(struct sl_discovery *d)
 {
-    if (d != NULL) {
+    if (d == NULL) {
+        return;
+    }
+    if (d->resolver != NULL) {
         sl_resolver_free(d->resolver);
     }
+    sl_watches_fini(&d->watches);
     sl_free(d);
 }

@@ -10,12 +10,15 @@
 
 #include <sluiced/discovery.h>
 
+#include "discovery/kubernetes/watches.h"
+
 struct sl_resolver;
 
 struct sl_discovery {
     struct sl_loop *loop;
     struct sl_fetcher *fetcher;
     struct sl_resolver *resolver; /* NULL until someone asks for it */
+    struct sl_watches watches;
 };
 
 /* The resolver that the sources share, made when it is first asked for. Borrowed. */

@@ -163,8 +163,8 @@ static int on_item(void *arg, struct sl_slice text)
     struct sl_compare *c = arg;
     json_t *json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL);
     const char *version = sl_kube_metadata(json, "resourceVersion");
-    char key[SL_REPLICA_KEY_BYTES];
-    int rc = sl_replica_key(json, key);
+    char key[SL_KUBE_KEY_BYTES];
+    int rc = sl_kube_key(json, key);
 
     if (rc == SL_OK) {
         rc = hashes_add(&c->listed, sl_replica_hash(key), LISTED_MAX_N);
@@ -209,8 +209,8 @@ static int suspect_unlisted(struct sl_compare *c)
     hashes_sort(&c->listed);
     for (size_t i = 0; rc == SL_OK && i < c->store->n; i++) {
         const struct sl_kube_object *o = c->store->items[i];
-        if (!hashes_have(&c->listed, sl_replica_hash(o->name))) {
-            rc = suspect(c, o->name, o->version, "");
+        if (!hashes_have(&c->listed, sl_replica_hash(o->key))) {
+            rc = suspect(c, o->key, o->version, "");
         }
     }
     hashes_fini(&c->listed);

@@ -1,248 +1,104 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kubernetes: endpoints of a service, of labelled EndpointSlices, or of pods.
+ * kubernetes: endpoints of a service, of labelled EndpointSlices, of pods, or of an InferencePool.
  *
- * One list and watch brings the objects that have the endpoints, a second one, where the config
- * asks for it, the pods that they are narrowed to. Whenever one of them changes, the whole set is
- * made anew: at once when it was quiet, else after SL_MERGE_QUIET_MS.
- *
- * Lifetime:  a pool's; shares nothing with other pools but the fetcher
- * Thread:    control thread
+ * For each namespace one watch brings the objects that have the endpoints, a second one, where the
+ * config asks for it, the pods that they are narrowed to or take their labels from.
  */
+#include "kubernetes.h"
+
 #include <sluiced/log.h>
 
-#include "auth.h"
-#include "list_watch.h"
-#include "merge.h"
-
 #include "discovery/discovery.h"
-#include "discovery/found.h"
 #include "discovery/sources.h"
 #include "proxy/base/alloc.h"
-#include "proxy/base/text.h"
-#include "proxy/io/loop.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SERVICE_LABEL "kubernetes.io/service-name="
-#define PATH_BYTES 384
-
-struct kubernetes {
-    struct sl_source base;
-    const struct sl_pool_config *pool;
-    struct sl_loop *loop;
-    struct sl_fetcher *fetcher;
-    struct sl_sink *sink;
-    struct sl_kube_access *access;
-    struct sl_list_watch main; /* slices, or the pods when they are all that is watched */
-    struct sl_list_watch filter;
-    struct sl_list_watch hint; /* are there pods for a selector that no slice matches? */
-    bool has_filter;
-    bool has_hint;
-    bool warned_fqdn;
-    bool pushed;
-    char slices_path[PATH_BYTES];
-    char pods_path[PATH_BYTES];
-    char service_selector[320];
-    char note[160]; /* what is wrong with what we were told, "" for nothing */
-    struct sl_found *last;
-    size_t last_n;
-    uint64_t applied_at_ms;
-    uint64_t changed_us; /* first change that is not applied; 0: none */
-    struct sl_task apply_now;
-    struct sl_timer apply_later;
-};
-
-static const struct sl_kubernetes_config *conf_of(const struct kubernetes *k)
+static void on_change(struct sl_watch_sub *sub)
 {
-    return &k->pool->discover.kubernetes;
+    struct sl_kubernetes *k = sub->arg;
+
+    sl_kubernetes_schedule(k, sub->changed_us);
 }
 
-static bool uses_slices(const struct kubernetes *k)
+static void on_zone(struct sl_zone_sub *sub)
 {
-    return conf_of(k)->service != NULL || conf_of(k)->slices != NULL;
+    struct sl_kubernetes *k = sub->arg;
+    sl_kubernetes_schedule(k, sl_loop_now_us(k->loop));
 }
 
-/* Says it once, as long as it stays the same. text "": nothing is wrong. */
-static void note(struct kubernetes *k, const char *text)
+/* ---- Watches */
+
+static void leave_main(struct sl_kubernetes *k)
 {
-    if (strcmp(k->note, text) == 0) {
+    for (size_t i = 0; i < k->parts_n; i++) {
+        sl_watch_leave(&k->parts[i].main);
+    }
+}
+
+static int join_main(struct sl_kubernetes *k)
+{
+    int rc = SL_OK;
+
+    for (size_t i = 0; rc == SL_OK && i < k->parts_n; i++) {
+        struct sl_resource r;
+        sl_resource_main(&r, sl_kubernetes_conf(k), k->parts[i].namespace_, k->is_legacy);
+        rc = sl_watch_join(k->watches, k->access, &r.what, &k->parts[i].main);
+    }
+    if (rc != SL_OK) {
+        leave_main(k);
+    }
+    return rc;
+}
+
+static int join_pods(struct sl_kubernetes *k)
+{
+    int rc = SL_OK;
+
+    for (size_t i = 0; sl_kubernetes_has_pods_beside(k) && rc == SL_OK && i < k->parts_n; i++) {
+        struct sl_resource r;
+        sl_resource_pods(&r, sl_kubernetes_conf(k), k->parts[i].namespace_);
+        rc = sl_watch_join(k->watches, k->access, &r.what, &k->parts[i].pods);
+    }
+    return rc;
+}
+
+static void log_legacy(const struct sl_kubernetes *k, const char *reason)
+{
+    sl_log(SL_LOG_WARN, "discovery_legacy", {"pool", SL_LOG_STR(k->pool->name)},
+           {"reason", SL_LOG_STR(reason)});
+}
+
+static void on_go_legacy(struct sl_timer *t)
+{
+    struct sl_kubernetes *k = sl_container_of(t, struct sl_kubernetes, go_legacy);
+
+    leave_main(k);
+    k->is_legacy = true;
+    if (join_main(k) != SL_OK) {
+        sl_timer_start(&k->go_legacy, SL_KUBERNETES_RETRY_MS, 0);
         return;
     }
-    (void)snprintf(k->note, sizeof(k->note), "%s", text); /* cut on purpose */
-    if (text[0] != '\0') {
-        sl_log(SL_LOG_WARN, "discovery_odd", {"pool", SL_LOG_STR(k->pool->name)},
-               {"reason", SL_LOG_STR(k->note)});
+    log_legacy(k,
+               "the server has no EndpointSlices of discovery.k8s.io/v1: Endpoints are used, "
+               "without draining and zones");
+}
+
+/* The server answers a list of a group that it does not have so; a namespace that is not there has
+ * an empty list. */
+static void on_refused(struct sl_watch_sub *sub, uint16_t status)
+{
+    struct sl_kubernetes *k = sub->arg;
+
+    if (status == 404 && !k->is_legacy && !sl_watch_synced(sub)) {
+        sl_timer_start(&k->go_legacy, 0, 0); /* not here: it leaves the watch that speaks */
     }
 }
 
-static void on_hint(struct sl_list_watch *lw)
-{
-    struct kubernetes *k = sl_container_of(lw, struct kubernetes, hint);
-    char text[160];
-
-    if (lw->replica.store.n > 0 && k->main.replica.store.n == 0) {
-        (void)snprintf(text, sizeof(text),
-                       "no EndpointSlice matches slices: \"%.48s\", but pods do: slices carry "
-                       "their Service's labels; write pods: instead",
-                       conf_of(k)->slices); /* cut on purpose */
-        note(k, text);
-    }
-}
-
-/* The first list of a slices: selector found none: a label of the pods was meant, maybe. */
-static void ask_for_hint(struct kubernetes *k)
-{
-    const struct sl_list_watch_conf conf = {
-        .pool = k->pool->name,
-        .path = k->pods_path,
-        .resource = "pods",
-        .selector = conf_of(k)->slices,
-        .kind = SL_KUBE_POD_NAME,
-        .once = true,
-    };
-
-    if (conf_of(k)->slices == NULL || k->main.replica.store.n > 0 || k->has_hint) {
-        return;
-    }
-    k->has_hint = true;
-    k->hint.on_change = on_hint;
-    sl_list_watch_start(&k->hint, &conf, &sl_list_watch_times, k->access, k->loop, k->fetcher);
-}
-
-static void note_merge(struct kubernetes *k, const struct sl_merge_notes *notes)
-{
-    char text[160] = "";
-
-    if (notes->fqdn != NULL && !k->warned_fqdn) {
-        k->warned_fqdn = true;
-        sl_log(SL_LOG_WARN, "discovery_fqdn_skipped", {"pool", SL_LOG_STR(k->pool->name)},
-               {"slice", SL_LOG_STR(notes->fqdn)});
-    }
-    if (notes->portless != NULL) {
-        (void)snprintf(
-            text, sizeof(text), "%.64s has %zu TCP ports and %s%.40s; set port:", notes->portless,
-            notes->portless_ports_n,
-            conf_of(k)->port_name != NULL ? "none named " : "none was chosen",
-            conf_of(k)->port_name != NULL ? conf_of(k)->port_name : ""); /* cut on purpose */
-        note(k, text);
-    } else if (k->main.replica.store.n > 0 || !k->has_hint) {
-        note(k, ""); /* a hint stands until there are slices */
-    }
-}
-
-static void push(struct kubernetes *k)
-{
-    const struct sl_snapshot snapshot = {
-        .items = k->last,
-        .n = k->last_n,
-        .received_us = k->changed_us,
-    };
-
-    k->pushed = true;
-    k->sink->on_snapshot(k->sink, &snapshot);
-}
-
-static void apply(struct kubernetes *k)
-{
-    const struct sl_merge_input in = {
-        .objects = &k->main.replica.store,
-        .pods = k->has_filter ? &k->filter.replica.store : NULL,
-        .port_name = conf_of(k)->port_name,
-        .port = conf_of(k)->port,
-    };
-    struct sl_merge_notes notes;
-    struct sl_found *found;
-    size_t found_n;
-
-    k->applied_at_ms = sl_loop_now_ms(k->loop);
-    if (sl_merge(&in, &found, &found_n, &notes) != SL_OK) {
-        note(k, "no memory for the set of endpoints");
-        sl_timer_start(&k->apply_later, 1000, 0); /* the change is not lost, only late */
-        return;
-    }
-    note_merge(k, &notes);
-    if (k->pushed && sl_found_equal(found, found_n, k->last, k->last_n)) {
-        sl_free(found); /* a label, a heartbeat: nothing that we look at */
-    } else {
-        sl_free(k->last);
-        k->last = found;
-        k->last_n = found_n;
-        push(k);
-    }
-    k->changed_us = 0;
-}
-
-static void on_apply_now(struct sl_task *t)
-{
-    apply(sl_container_of(t, struct kubernetes, apply_now));
-}
-
-static void on_apply_later(struct sl_timer *t)
-{
-    apply(sl_container_of(t, struct kubernetes, apply_later));
-}
-
-static void on_change(struct kubernetes *k, const struct sl_list_watch *lw)
-{
-    if (!k->main.status.synced || (k->has_filter && !k->filter.status.synced)) {
-        return; /* half of the truth is none */
-    }
-    if (k->changed_us != 0) {
-        return; /* it will be applied with what is waiting */
-    }
-    k->changed_us = lw->changed_us;
-    uint64_t delay_ms =
-        k->pushed ? sl_merge_delay_ms(k->applied_at_ms, sl_loop_now_ms(k->loop)) : 0;
-    if (delay_ms == 0) {
-        sl_task_post(k->loop, &k->apply_now); /* after all events of this turn */
-    } else {
-        sl_timer_start(&k->apply_later, delay_ms, 0);
-    }
-}
-
-static void on_main_change(struct sl_list_watch *lw)
-{
-    struct kubernetes *k = sl_container_of(lw, struct kubernetes, main);
-
-    ask_for_hint(k);
-    on_change(k, lw);
-}
-
-static void on_filter_change(struct sl_list_watch *lw)
-{
-    on_change(sl_container_of(lw, struct kubernetes, filter), lw);
-}
-
-static void start_watches(struct kubernetes *k)
-{
-    const struct sl_kubernetes_config *c = conf_of(k);
-    const struct sl_list_watch_conf pods = {
-        .pool = k->pool->name,
-        .path = k->pods_path,
-        .resource = "pods",
-        .selector = c->pods,
-        .kind = uses_slices(k) ? SL_KUBE_POD_NAME : SL_KUBE_POD,
-    };
-    const struct sl_list_watch_conf slices = {
-        .pool = k->pool->name,
-        .path = k->slices_path,
-        .resource = "endpointslices",
-        .selector = c->slices != NULL ? c->slices : k->service_selector,
-        .kind = SL_KUBE_SLICE,
-    };
-
-    k->has_filter = uses_slices(k) && c->pods != NULL;
-    k->main.on_change = on_main_change;
-    sl_list_watch_start(&k->main, uses_slices(k) ? &slices : &pods, &sl_list_watch_times, k->access,
-                        k->loop, k->fetcher);
-    if (k->has_filter) {
-        k->filter.on_change = on_filter_change;
-        sl_list_watch_start(&k->filter, &pods, &sl_list_watch_times, k->access, k->loop,
-                            k->fetcher);
-    }
-}
+/* ---- Start and stop */
 
 /* A label of DNS (RFC 1123), as names of namespaces are: it becomes part of a path. */
 static bool is_namespace(const char *text)
@@ -251,31 +107,125 @@ static bool is_namespace(const char *text)
     return len >= 1 && len <= 63 && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
-static int choose_paths(struct kubernetes *k, struct sl_error *err)
+static int check_namespace(const struct sl_kubernetes *k, const char *ns, struct sl_error *err)
 {
-    const struct sl_kubernetes_config *c = conf_of(k);
-    const char *ns = c->namespace_ != NULL ? c->namespace_ : k->access->namespace_;
+    bool is_all =
+        ns != NULL && strcmp(ns, "*") == 0 && sl_kubernetes_conf(k)->inference_pool == NULL;
 
-    if (ns == NULL || !is_namespace(ns)) {
-        return sl_error_set(err, SL_ECONFIG, &k->pool->pos,
-                            "expected the name of a namespace, found \"%.64s\"; set "
-                            "discover.kubernetes.namespace",
-                            ns != NULL ? ns : "");
+    if (ns != NULL && (is_all || is_namespace(ns))) {
+        return SL_OK;
     }
-    /* Both fit: a namespace has at most 63 bytes, a service 253 at the worst. */
-    (void)snprintf(k->slices_path, sizeof(k->slices_path),
-                   "/apis/discovery.k8s.io/v1/namespaces/%.63s/endpointslices", ns);
-    (void)snprintf(k->pods_path, sizeof(k->pods_path), "/api/v1/namespaces/%.63s/pods", ns);
-    (void)snprintf(k->service_selector, sizeof(k->service_selector), SERVICE_LABEL "%.253s",
-                   c->service != NULL ? c->service : "");
-    return SL_OK;
+    return sl_error_set(err, SL_ECONFIG, &k->pool->pos,
+                        "expected the name of a namespace, found \"%.64s\"; set "
+                        "discover.kubernetes.namespace",
+                        ns != NULL ? ns : "");
+}
+
+static void init_sub(struct sl_kubernetes *k, struct sl_watch_sub *sub)
+{
+    sub->pool = k->pool->name;
+    sub->arg = k;
+    sub->on_change = on_change;
+}
+
+static int make_parts(struct sl_kubernetes *k, struct sl_error *err)
+{
+    const struct sl_strings *named = &sl_kubernetes_conf(k)->namespaces;
+    size_t n = named->n > 0 ? named->n : 1;
+    int rc = SL_OK;
+
+    k->parts = sl_alloc_array(n, sizeof(k->parts[0]));
+    k->merge_parts = sl_alloc_array(n, sizeof(k->merge_parts[0]));
+    if (k->parts == NULL || k->merge_parts == NULL) {
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory to discover %.128s", k->pool->name);
+    }
+    for (size_t i = 0; rc == SL_OK && i < n; i++) {
+        struct sl_kubernetes_part *part = &k->parts[i];
+        part->namespace_ = named->n > 0 ? named->items[i] : k->access->access->namespace_;
+        init_sub(k, &part->main);
+        init_sub(k, &part->pods);
+        if (sl_kube_uses_slices(sl_kubernetes_conf(k)) &&
+            sl_kubernetes_conf(k)->api == SL_KUBE_API_AUTO)
+        {
+            part->main.on_refused = on_refused;
+        }
+        rc = check_namespace(k, part->namespace_, err);
+    }
+    if (rc == SL_OK) {
+        k->parts_n = n;
+        sl_resource_pods_path(k->parts[0].namespace_, k->pods_path);
+    }
+    return rc;
+}
+
+/* The zone that is named, or that of a node. */
+static int join_zone(struct sl_kubernetes *k, const struct sl_config *config)
+{
+    const char *zone = config->kubernetes.zone;
+    const char *node = config->kubernetes.node;
+    bool is_auto = zone != NULL && strcmp(zone, "auto") == 0;
+
+    k->zone = is_auto ? NULL : zone;
+    if (is_auto) {
+        /* Nobody in this process sets the environment.
+         * NOLINTNEXTLINE(concurrency-mt-unsafe) */
+        node = getenv("NODE_NAME");
+        if (node == NULL || !sl_resource_is_name(node)) {
+            sl_log(SL_LOG_WARN, "discovery_zone_unknown", {"pool", SL_LOG_STR(k->pool->name)},
+                   {"error", SL_LOG_STR("zone: auto needs the name of the node in the environment "
+                                        "variable NODE_NAME")});
+            return SL_OK;
+        }
+    }
+    k->zone_sub.arg = k;
+    k->zone_sub.on_change = on_zone;
+    return node != NULL ? sl_zone_join(k->watches, k->access, node, &k->zone_sub) : SL_OK;
+}
+
+static void let_go(struct sl_kubernetes *k)
+{
+    for (size_t i = 0; i < k->parts_n; i++) {
+        sl_watch_leave(&k->parts[i].main);
+        sl_watch_leave(&k->parts[i].pods);
+    }
+    sl_inference_fini(&k->inference);
+    sl_zone_leave(&k->zone_sub);
+    sl_kubernetes_apply_fini(k);
+    sl_timer_stop(&k->go_legacy);
+    sl_watches_access_unref(&k->access);
+    sl_free(k->parts);
+    sl_free(k->merge_parts);
+    sl_free(k);
+}
+
+static int join_all(struct sl_kubernetes *k, const struct sl_config *config, struct sl_error *err)
+{
+    int rc = sl_watches_access_get(k->watches, config, &k->access, err);
+
+    if (rc == SL_OK) {
+        rc = make_parts(k, err);
+    }
+    if (rc != SL_OK) {
+        return rc;
+    }
+    const struct sl_watch_sub sub = {
+        .pool = k->pool->name,
+        .arg = k,
+        .on_change = on_change,
+    };
+    sl_inference_init(&k->inference, k->watches, k->access, k->pods_path, &sub);
+    rc = join_main(k);
+    rc = rc == SL_OK ? join_pods(k) : rc;
+    rc = rc == SL_OK ? join_zone(k, config) : rc;
+    return rc == SL_OK ? SL_OK
+                       : sl_error_set(err, rc, NULL, "no memory to discover %.128s", k->pool->name);
 }
 
 static int start(const struct sl_pool_config *pool, const struct sl_config *config,
                  struct sl_discovery *d, struct sl_sink *sink, struct sl_source **out,
                  struct sl_error *err)
 {
-    struct kubernetes *k = sl_alloc(sizeof(*k));
+    struct sl_kubernetes *k = sl_alloc(sizeof(*k));
 
     if (k == NULL) {
         return sl_error_set(err, SL_ENOMEM, NULL, "no memory to discover %.128s", pool->name);
@@ -283,20 +233,21 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
     k->base.ops = &sl_kubernetes_source_ops;
     k->pool = pool;
     k->loop = d->loop;
-    k->fetcher = d->fetcher;
+    k->watches = &d->watches;
     k->sink = sink;
-    sl_task_init(&k->apply_now, on_apply_now);
-    sl_timer_init(&k->apply_later, k->loop, on_apply_later);
-    int rc = sl_kube_access_load(config, &k->access, err);
-    if (rc == SL_OK) {
-        rc = choose_paths(k, err);
-    }
+    k->is_legacy = sl_kubernetes_conf(k)->api == SL_KUBE_API_ENDPOINTS;
+    sl_kubernetes_apply_init(k);
+    sl_timer_init(&k->go_legacy, k->loop, on_go_legacy);
+    int rc = join_all(k, config, err);
     if (rc != SL_OK) {
-        sl_kube_access_free(k->access);
-        sl_free(k);
+        let_go(k);
         return rc;
     }
-    start_watches(k);
+    if (k->is_legacy && sl_kube_uses_slices(sl_kubernetes_conf(k))) {
+        log_legacy(k,
+                   "Kubernetes calls Endpoints deprecated from 1.33 on, and they know no draining "
+                   "and no zones; remove api: endpoints");
+    }
     *out = &k->base;
     return SL_OK;
 }
@@ -304,31 +255,40 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
 static void stop(struct sl_source *source)
 {
     SL_ASSERT(source->ops == &sl_kubernetes_source_ops, "source %p", (void *)source);
-    struct kubernetes *k = sl_container_of(source, struct kubernetes, base);
-
-    sl_list_watch_stop(&k->main);
-    if (k->has_filter) {
-        sl_list_watch_stop(&k->filter);
-    }
-    if (k->has_hint) {
-        sl_list_watch_stop(&k->hint);
-    }
-    sl_task_cancel(&k->apply_now);
-    sl_timer_stop(&k->apply_later);
-    sl_kube_access_free(k->access);
-    sl_free(k->last);
-    sl_free(k);
+    let_go(sl_container_of(source, struct sl_kubernetes, base));
 }
 
-static void add_status(struct sl_source_status *sum, const struct sl_source_status *one)
+/* ---- Status */
+
+static uint64_t later(uint64_t a, uint64_t b)
 {
-    sum->connected = sum->connected && one->connected;
-    sum->fresh_at_ms = sum->fresh_at_ms < one->fresh_at_ms ? sum->fresh_at_ms : one->fresh_at_ms;
+    return a > b ? a : b;
+}
+
+/* Of all watches together: as fresh as the stalest, as busy as all. */
+static void add_status(struct sl_source_status *sum, const struct sl_watch_sub *sub)
+{
+    if (sub->lw == NULL) {
+        return;
+    }
+    const struct sl_source_status *one = &sub->lw->status;
+    bool is_first = sum->watches_n == 0;
+
+    sum->watches_n++;
+    sum->state = one->state > sum->state ? one->state : sum->state;
+    sum->connected = (is_first || sum->connected) && one->connected;
+    if (is_first || one->fresh_at_ms < sum->fresh_at_ms) {
+        sum->fresh_at_ms = one->fresh_at_ms;
+    }
+    sum->event_at_ms = later(sum->event_at_ms, one->event_at_ms);
+    sum->bookmark_at_ms = later(sum->bookmark_at_ms, one->bookmark_at_ms);
     sum->events_n += one->events_n;
     for (size_t i = 0; i < SL_RELIST_CAUSES_N; i++) {
         sum->relists_n[i] += one->relists_n[i];
     }
     sum->reconnects_n += one->reconnects_n;
+    sum->comparisons_n += one->comparisons_n;
+    sum->drift_n += one->drift_n;
     sum->errors_n += one->errors_n;
     if (sum->last_error[0] == '\0') {
         memcpy(sum->last_error, one->last_error, sizeof(sum->last_error));
@@ -338,15 +298,33 @@ static void add_status(struct sl_source_status *sum, const struct sl_source_stat
 static void status(const struct sl_source *source, struct sl_source_status *out)
 {
     SL_ASSERT(source->ops == &sl_kubernetes_source_ops, "source %p", (const void *)source);
-    const struct kubernetes *k = sl_container_of_const(source, struct kubernetes, base);
+    const struct sl_kubernetes *k = sl_container_of_const(source, struct sl_kubernetes, base);
+    const char *const odd[] = {k->note, sl_zone_error(&k->zone_sub)};
 
-    *out = k->main.status;
-    if (k->has_filter) {
-        add_status(out, &k->filter.status);
+    *out = (struct sl_source_status){.synced = k->pushed};
+    for (size_t i = 0; i < k->parts_n; i++) {
+        add_status(out, &k->parts[i].main);
+        add_status(out, &k->parts[i].pods);
     }
-    out->synced = k->pushed;
-    if (out->last_error[0] == '\0') {
-        memcpy(out->last_error, k->note, sizeof(out->last_error));
+    for (size_t i = 0; i < SL_ARRAY_LEN(k->inference.sides); i++) {
+        add_status(out, &k->inference.sides[i].sub);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(odd) && out->last_error[0] == '\0'; i++) {
+        (void)snprintf(out->last_error, sizeof(out->last_error), "%s", odd[i]); /* fits */
+    }
+}
+
+static void doubt(struct sl_source *source)
+{
+    SL_ASSERT(source->ops == &sl_kubernetes_source_ops, "source %p", (void *)source);
+    struct sl_kubernetes *k = sl_container_of(source, struct sl_kubernetes, base);
+
+    for (size_t i = 0; i < k->parts_n; i++) {
+        sl_watch_doubt(&k->parts[i].main);
+        sl_watch_doubt(&k->parts[i].pods);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(k->inference.sides); i++) {
+        sl_watch_doubt(&k->inference.sides[i].sub);
     }
 }
 
@@ -355,4 +333,5 @@ const struct sl_source_ops sl_kubernetes_source_ops = {
     .start = start,
     .stop = stop,
     .status = status,
+    .doubt = doubt,
 };

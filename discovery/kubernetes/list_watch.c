@@ -153,6 +153,9 @@ void sl_list_watch_fail_answer(struct sl_list_watch *lw, bool wants_list,
     }
     lw->is_unauthorized = result->status == 401;
     sl_list_watch_fail(lw, wants_list, result->retry_after_s, error);
+    if (lw->phase != SL_PHASE_WATCH && lw->on_refused != NULL) {
+        lw->on_refused(lw, result->status);
+    }
 }
 
 /* The server is well, so however long it was away before, all is asked for soon; not at once:
@@ -287,6 +290,7 @@ void sl_list_watch_start(struct sl_list_watch *lw, const struct sl_list_watch_co
 {
     *lw = (struct sl_list_watch){
         .on_change = lw->on_change,
+        .on_refused = lw->on_refused,
         .conf = *conf,
         .times = times,
         .access = access,

@@ -40,6 +40,9 @@ struct sl_list_watch {
     uint64_t changed_us;            /* loop's clock when the last change was readable */
     /* The store changed, or all there is has come. Must not stop it. */
     void (*on_change)(struct sl_list_watch *lw);
+    /* All there is was asked for, and answered by another status than 200. May be NULL; the same
+     * holds. */
+    void (*on_refused)(struct sl_list_watch *lw, uint16_t status);
 
     struct sl_list_watch_conf conf;
     const struct sl_list_watch_times *times;

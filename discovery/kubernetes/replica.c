@@ -52,17 +52,6 @@ static int put(struct sl_replica *r, const json_t *json)
     return rc;
 }
 
-int sl_replica_key(const json_t *object, char key[SL_REPLICA_KEY_BYTES])
-{
-    const char *name = sl_kube_metadata(object, "name");
-
-    if (name == NULL || name[0] == '\0' || strlen(name) >= SL_REPLICA_KEY_BYTES) {
-        return SL_EPROTO;
-    }
-    memcpy(key, name, strlen(name) + 1);
-    return SL_OK;
-}
-
 void sl_replica_begin(struct sl_replica *r)
 {
     r->is_partial = true;
@@ -98,8 +87,8 @@ static void tell_error(const json_t *status, struct sl_replica_result *out)
 static int apply_change(struct sl_replica *r, const char *type, const json_t *object,
                         struct sl_replica_result *out)
 {
-    char key[SL_REPLICA_KEY_BYTES];
-    int rc = sl_replica_key(object, key);
+    char key[SL_KUBE_KEY_BYTES];
+    int rc = sl_kube_key(object, key);
 
     if (rc != SL_OK) {
         return rc;

@@ -28,11 +28,6 @@ struct sl_replica {
 void sl_replica_init(struct sl_replica *r, enum sl_kube_kind kind);
 void sl_replica_fini(struct sl_replica *r);
 
-#define SL_REPLICA_KEY_BYTES 320
-
-/* The key by which the store knows an object. SL_EPROTO: it has none. */
-int sl_replica_key(const json_t *object, char key[SL_REPLICA_KEY_BYTES]) SL_MUST_CHECK;
-
 static inline uint64_t sl_replica_hash(const char *key)
 {
     return sl_hash(sl_slice_of(key), 0);

@@ -62,7 +62,7 @@ static struct sl_fetch_request fetch_of(const struct sl_kube_request *r, const c
         .idle_timeout_ms = r->idle_ms,
     };
 
-    headers[0] = accepts[r->metadata_only][r->is_watch];
+    headers[0] = accepts[r->metadata_only][r->is_watch || r->is_object];
     headers[1] = auth;
     sl_kube_access_apply(r->access, &fetch);
     return fetch;

@@ -27,6 +27,7 @@ struct sl_kube_request {
         const char *value; /* escaped on the way; NULL: the parameter is left out */
     } params[SL_KUBE_PARAMS_MAX_N];
     bool is_watch;
+    bool is_object;     /* it asks for one, not for a list */
     bool metadata_only; /* of the objects; a server that cannot sends them whole */
     uint64_t connect_ms;
     uint64_t total_ms;

@@ -21,19 +21,19 @@ void sl_store_fini(struct sl_store *s)
     sl_store_init(s);
 }
 
-/* Where name is, or where it would go. */
-static size_t position(const struct sl_store *s, const char *name, bool *found)
+/* Where key is, or where it would go. */
+static size_t position(const struct sl_store *s, const char *key, bool *found)
 {
     size_t lo = 0;
     size_t hi = s->n;
 
     *found = false;
-    if (s->n > 0 && strcmp(s->items[s->n - 1]->name, name) < 0) {
+    if (s->n > 0 && strcmp(s->items[s->n - 1]->key, key) < 0) {
         return s->n; /* lists come sorted */
     }
     while (lo < hi) {
         size_t middle = lo + (hi - lo) / 2;
-        int rc = strcmp(s->items[middle]->name, name);
+        int rc = strcmp(s->items[middle]->key, key);
         if (rc == 0) {
             *found = true;
             return middle;
@@ -44,17 +44,17 @@ static size_t position(const struct sl_store *s, const char *name, bool *found)
     return lo;
 }
 
-const struct sl_kube_object *sl_store_get(const struct sl_store *s, const char *name)
+const struct sl_kube_object *sl_store_get(const struct sl_store *s, const char *key)
 {
     bool found;
-    size_t at = position(s, name, &found);
+    size_t at = position(s, key, &found);
     return found ? s->items[at] : NULL;
 }
 
 int sl_store_put(struct sl_store *s, struct sl_kube_object *o)
 {
     bool found;
-    size_t at = position(s, o->name, &found);
+    size_t at = position(s, o->key, &found);
 
     o->generation = s->generation;
     if (found) {
@@ -78,10 +78,10 @@ int sl_store_put(struct sl_store *s, struct sl_kube_object *o)
     return SL_OK;
 }
 
-void sl_store_remove(struct sl_store *s, const char *name)
+void sl_store_remove(struct sl_store *s, const char *key)
 {
     bool found;
-    size_t at = position(s, name, &found);
+    size_t at = position(s, key, &found);
 
     if (found) {
         sl_kube_object_free(s->items[at]);

@@ -108,15 +108,30 @@ enum sl_discover_kind {
     SL_DISCOVER_DNS,
 };
 
-/* discover: { kubernetes: ... }. At least one of service, slices and pods is set; service and
- * slices exclude each other. */
+enum sl_kube_api {
+    SL_KUBE_API_AUTO, /* EndpointSlices, and Endpoints where the server does not have those */
+    SL_KUBE_API_SLICES,
+    SL_KUBE_API_ENDPOINTS,
+};
+
+enum sl_kube_family {
+    SL_KUBE_FAMILY_ANY, /* each pod once, at its IPv4 address where it has one */
+    SL_KUBE_FAMILY_IPV4,
+    SL_KUBE_FAMILY_IPV6,
+};
+
+/* discover: { kubernetes: ... }. inference_pool, or at least one of service, slices and pods;
+ * service and slices exclude each other. */
 struct sl_kubernetes_config {
-    const char *namespace_; /* NULL: the service account's own */
+    struct sl_strings namespaces; /* none: the service account's own; "*": all, alone */
     const char *service;
-    const char *slices;    /* label selector over EndpointSlices, checked */
-    const char *pods;      /* label selector over pods, checked */
+    const char *slices; /* label selector over EndpointSlices, checked */
+    const char *pods;   /* label selector over pods, checked; "" beside the two above: all */
+    const char *inference_pool;
     const char *port_name; /* NULL with a number, or when the one port there is will do */
     uint16_t port;         /* 0: by name, or the one there is */
+    enum sl_kube_api api;
+    enum sl_kube_family family;
 };
 
 enum sl_dns_type {
@@ -209,6 +224,8 @@ struct sl_config {
         const char *context;         /* NULL: the current one */
         bool allow_insecure_tls;     /* where the kubeconfig asks for it, too */
         const char *service_account; /* directory with token, ca.crt, namespace */
+        const char *zone; /* NULL: hints mean nothing; "auto": of the node that NODE_NAME names */
+        const char *node; /* NULL, or the node that has our zone as a label */
     } kubernetes;
     struct {
         const char *cache;         /* NULL: no set is kept on disk */

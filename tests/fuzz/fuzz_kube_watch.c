@@ -68,6 +68,7 @@ static void run(uint8_t mode, struct sl_slice body, size_t piece_bytes, struct s
     struct watch w = {.piece_bytes = piece_bytes};
     struct sl_lines lines;
     struct sl_merge_notes notes;
+    bool same;
 
     sl_replica_init(&w.replica, (enum sl_kube_kind)(mode % 3));
     if (mode / 3 % 2 == 1) {
@@ -80,8 +81,9 @@ static void run(uint8_t mode, struct sl_slice body, size_t piece_bytes, struct s
             break; /* too long a line, and then it is so for every size of piece */
         }
     }
-    const struct sl_merge_input in = {.objects = &w.replica.store};
-    if (sl_merge(&in, items, n, &notes) != SL_OK) {
+    const struct sl_merge_part part = {.objects = &w.replica.store};
+    const struct sl_merge_input in = {.parts = &part, .parts_n = 1};
+    if (sl_merge(&in, NULL, 0, items, n, &same, &notes) != SL_OK) {
         abort();
     }
     sl_lines_fini(&lines);
@@ -116,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     for (size_t i = 0; i < whole_n; i++) {
         if (memcmp(&whole[i], &pieces[i], sizeof(whole[i])) != 0 || whole[i].address.port == 0 ||
-            whole[i].weight != 1 || (i > 0 && compare(&whole[i - 1], &whole[i]) >= 0))
+            (i > 0 && compare(&whole[i - 1], &whole[i]) >= 0))
         {
             abort();
         }

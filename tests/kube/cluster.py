@@ -43,6 +43,14 @@ READER = [
     },
 ]
 
+# What it needs besides, where a config asks for it.
+POOL_READER = {
+    "apiGroups": ["inference.networking.k8s.io"],
+    "resources": ["inferencepools"],
+    "verbs": ["get", "list", "watch"],
+}
+NODE_READER = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}
+
 
 class ApiError(Exception):
     """The API server refused: `status` is the HTTP status, `body` its Status object or text."""
@@ -271,7 +279,7 @@ class Cluster:
                     "apiVersion": version,
                     "kind": "Role",
                     "metadata": {"name": "discover"},
-                    "rules": READER,
+                    "rules": [*READER, POOL_READER],
                 },
                 {
                     "apiVersion": version,
@@ -287,6 +295,51 @@ class Cluster:
         accounts = f"/api/v1/namespaces/{name}/serviceaccounts"
         eventually(lambda: self.exists(f"{accounts}/default"), "no default account", 20)
         return Namespace(self, name)
+
+    def read_all(self, namespace):
+        """Lets the account of a namespace discover in all of them, and read nodes."""
+        group = "rbac.authorization.k8s.io"
+        name = f"discover-{namespace.name}"
+        role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace.name}
+        self.apply(
+            [
+                {
+                    "apiVersion": f"{group}/v1",
+                    "kind": "ClusterRole",
+                    "metadata": {"name": name},
+                    "rules": [*READER, NODE_READER],
+                },
+                {
+                    "apiVersion": f"{group}/v1",
+                    "kind": "ClusterRoleBinding",
+                    "metadata": {"name": name},
+                    "roleRef": role,
+                    "subjects": [subject],
+                },
+            ]
+        )
+
+    def install(self, path):
+        """Makes the resources that a file of CustomResourceDefinitions defines, and waits until
+        they are served.
+        """
+        for definition in self.apply(Path(path).read_text()):
+            spec = definition["spec"]
+            base = f"/apis/{spec['group']}/{spec['versions'][0]['name']}"
+            eventually(
+                lambda at=f"{base}/{spec['names']['plural']}": self._is_served(at),
+                f"{spec['names']['kind']} is not served",
+                20,
+            )
+
+    def _is_served(self, path):
+        try:
+            return self.exists(path)
+        except ApiError as error:  # "storage is (re)initializing"
+            if error.status != 429:
+                raise
+            return None
 
     def exists(self, path):
         """The object at a path, or None."""
@@ -338,6 +391,22 @@ class Namespace:
         self.name = name
         self.core = f"/api/v1/namespaces/{name}"
         self.slices = SLICES.format(name)
+
+    def admit(self, other):
+        """Lets the account of another namespace discover in this one."""
+        group = "rbac.authorization.k8s.io"
+        role = {"apiGroup": group, "kind": "Role", "name": "discover"}
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": other.name}
+        self.cluster.apply(
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": f"discover-{other.name}"},
+                "roleRef": role,
+                "subjects": [subject],
+            },
+            self.name,
+        )
 
     def token(self, bound_secret=None, seconds=3600):
         """A token of the account that may discover. Bound to a Secret it ends to be valid when that

@@ -155,6 +155,7 @@ class FakeKube:
 
     def put(self, obj: Dict[str, Any], path: str = SLICES, tell: bool = True) -> None:
         """Adds or replaces an object; tell=False: watches never hear of it."""
+        obj["metadata"].setdefault("namespace", "prod")  # as in targetRef of endpoint()
         with self.lock:
             name = obj["metadata"]["name"]
             kind = "MODIFIED" if name in self.objects[path] else "ADDED"

@@ -351,7 +351,10 @@ static void options_of_pools_reach_their_fields(void **state)
     (void)state;
 
     assert_int_equal(c->pools[0].discover.kind, SL_DISCOVER_KUBERNETES);
-    assert_string_equal(k->namespace_, "n");
+    assert_int_equal(k->namespaces.n, 1);
+    assert_string_equal(k->namespaces.items[0], "n");
+    assert_int_equal(k->api, SL_KUBE_API_AUTO);
+    assert_int_equal(k->family, SL_KUBE_FAMILY_ANY);
     assert_string_equal(k->service, "s");
     assert_string_equal(k->pods, "a=b");
     assert_string_equal(k->port_name, "http");
@@ -362,6 +365,8 @@ static void options_of_pools_reach_their_fields(void **state)
     assert_int_equal(c->pools[1].discover.kubernetes.port, 8000);
     assert_null(c->pools[1].discover.kubernetes.port_name);
     assert_int_equal(c->pools[1].health.kind, SL_HEALTH_CHECK_TCP);
+
+    assert_int_equal(c->pools[1].discover.kubernetes.namespaces.n, 0);
 
     assert_string_equal(c->pools[2].discover.kubernetes.slices, "a in (b,c)");
     assert_string_equal(c->pools[2].balance, "round_robin");
@@ -386,6 +391,34 @@ static void options_of_pools_reach_their_fields(void **state)
     assert_int_equal(h->timeout_ms, 200);
     assert_int_equal(h->rise_n, 1);
     assert_int_equal(h->fall_n, 5);
+    sl_config_unref(&c);
+}
+
+static void kubernetes_sources_can_be_narrowed_and_widened(void **state)
+{
+    const struct sl_config *c = must_parse(
+        "kubernetes: { zone: eu-west_1a }\n"
+        "pools:\n"
+        "  a: { discover: { kubernetes: { namespace: [n, m], service: s, pods: \"\", api: "
+        "endpoints,\n"
+        "       family: ipv6 } } }\n"
+        "  b: { discover: { kubernetes: { namespace: \"*\", slices: a=b, api: slices } } }\n"
+        "  c: { discover: { kubernetes: { inference_pool: llama.v1, family: ipv4 } } }\n");
+    const struct sl_kubernetes_config *a = &c->pools[0].discover.kubernetes;
+    const struct sl_kubernetes_config *b = &c->pools[1].discover.kubernetes;
+    (void)state;
+
+    assert_string_equal(c->kubernetes.zone, "eu-west_1a");
+    assert_null(c->kubernetes.node);
+    assert_int_equal(a->namespaces.n, 2);
+    assert_string_equal(a->namespaces.items[1], "m");
+    assert_string_equal(a->pods, "");
+    assert_int_equal(a->api, SL_KUBE_API_ENDPOINTS);
+    assert_int_equal(a->family, SL_KUBE_FAMILY_IPV6);
+    assert_string_equal(b->namespaces.items[0], "*");
+    assert_int_equal(b->api, SL_KUBE_API_SLICES);
+    assert_string_equal(c->pools[2].discover.kubernetes.inference_pool, "llama.v1");
+    assert_int_equal(c->pools[2].discover.kubernetes.family, SL_KUBE_FAMILY_IPV4);
     sl_config_unref(&c);
 }
 
@@ -456,6 +489,14 @@ static void the_identity_is_that_of_the_source_and_of_nothing_else(void **state)
         "kubernetes: { service: s, port: 1 }",
         "file: a.yaml",
         "file: b.yaml",
+        "kubernetes: { service: s, namespace: [n, m] }",
+        "kubernetes: { service: s, namespace: \"*\" }",
+        "kubernetes: { service: s, pods: \"\" }",
+        "kubernetes: { service: s, api: slices }",
+        "kubernetes: { service: s, api: endpoints }",
+        "kubernetes: { service: s, family: ipv4 }",
+        "kubernetes: { service: s, family: ipv6 }",
+        "kubernetes: { inference_pool: s }",
     };
     (void)state;
 
@@ -468,6 +509,10 @@ static void the_identity_is_that_of_the_source_and_of_nothing_else(void **state)
     assert_true(identity("workers: 2", different[0]) == identity("workers: 1", different[0]));
     assert_true(identity("kubernetes: { service_account: /a }", "kubernetes: { service: s }") !=
                 identity("kubernetes: { service_account: /b }", "kubernetes: { service: s }"));
+    assert_true(identity("kubernetes: { zone: a }", "kubernetes: { service: s }") !=
+                identity("kubernetes: { zone: b }", "kubernetes: { service: s }"));
+    assert_true(identity("kubernetes: { zone: a }", "kubernetes: { service: s }") !=
+                identity("kubernetes: { node: a }", "kubernetes: { service: s }"));
     assert_true(identity("", "static: [\"[::1]:80\"]") ==
                 identity("", "static: [{ address: \"[0:0::1]:80\", weight: 1 }]"));
 }
@@ -755,6 +800,7 @@ int main(void)
         cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
         cmocka_unit_test(options_of_pools_reach_their_fields),
         cmocka_unit_test(a_dns_source_has_its_options_and_checks_by_itself),
+        cmocka_unit_test(kubernetes_sources_can_be_narrowed_and_widened),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),
         cmocka_unit_test(the_content_hash_is_that_of_the_bytes),
         cmocka_unit_test(a_config_lives_as_long_as_its_last_reference),

@@ -254,8 +254,8 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:64: pools.p.discover.dns.max_ttl: expected a max_ttl that is not below min_ttl, found "
          "1000ms below 2000ms"},
         {KUBERNETES("namespace: prod"),
-         "1:39: pools.p.discover.kubernetes: expected service, slices or pods, found none; write "
-         "service: NAME"},
+         "1:39: pools.p.discover.kubernetes: expected service, slices, pods or inference_pool, "
+         "found none; write service: NAME"},
         {KUBERNETES("service: llama, slices: app=llama"),
          "1:57: pools.p.discover.kubernetes.slices: excludes service, which stands at line 1; "
          "remove one of them"},
@@ -274,9 +274,36 @@ static void what_is_wrong_is_said_in_full(void **state)
         {KUBERNETES("service: llama, port: a-very-long-port-name"),
          "1:63: pools.p.discover.kubernetes.port: expected a port from 1 to 65535 or its name, "
          "found \"a-very-long-port-name\"; write 8000 or http"},
-        {KUBERNETES("service: llama, pods: \"\""),
-         "1:63: pools.p.discover.kubernetes.pods: expected a label selector, found nothing; write "
+        {KUBERNETES("pods: \"\", port: 80"),
+         "1:47: pools.p.discover.kubernetes.pods: expected a label selector, found nothing; write "
          "one like \"app=llama\""},
+        {KUBERNETES("slices: \"\""),
+         "1:49: pools.p.discover.kubernetes.slices: expected a label selector, found nothing; "
+         "write one like \"app=llama\""},
+        {KUBERNETES("namespace: [], service: llama"),
+         "1:52: pools.p.discover.kubernetes.namespace: expected the name of a namespace, a list of "
+         "1 to 64 of them, or \"*\", found an empty list"},
+        {KUBERNETES("namespace: [a, \"*\"], service: llama"),
+         "1:56: pools.p.discover.kubernetes.namespace[1]: expected the name of a namespace, found "
+         "\"*\", which means all of them; write namespace: \"*\" alone"},
+        {KUBERNETES("namespace: [a, A], service: llama"),
+         "1:56: pools.p.discover.kubernetes.namespace[1]: expected a Kubernetes name of at most 63 "
+         "of a-z, 0-9 and '-', found \"A\"; write it as `kubectl get` shows it"},
+        {KUBERNETES("inference_pool: a, service: llama"),
+         "1:60: pools.p.discover.kubernetes.service: excludes inference_pool, which stands at line "
+         "1; remove one of them"},
+        {KUBERNETES("inference_pool: a, port: 80"),
+         "1:60: pools.p.discover.kubernetes.port: excludes inference_pool, which stands at line 1; "
+         "remove one of them"},
+        {KUBERNETES("inference_pool: a, namespace: [a, b]"),
+         "1:71: pools.p.discover.kubernetes.namespace: expected the name of one namespace beside "
+         "inference_pool; write a pool for each"},
+        {KUBERNETES("pods: a, port: 80, api: slices"),
+         "1:60: pools.p.discover.kubernetes.api: needs service or slices beside it"},
+        {KUBERNETES("service: a, family: ipv5"),
+         "1:61: pools.p.discover.kubernetes.family: expected ipv4 or ipv6, found \"ipv5\""},
+        {ROOT("kubernetes: { zone: a, node: b }"),
+         "1:24: kubernetes.node: excludes zone, which stands at line 1; remove one of them"},
         {WITH("health: { http: /health, tcp: true }"),
          "1:79: pools.p.health.tcp: excludes http, which stands at line 1; remove one of them"},
         {WITH("health: { tcp: false }"),

@@ -353,11 +353,12 @@ static void stopped_it_says_no_more(void **state)
 
 static void what_cannot_start_says_why(void **state)
 {
+    static const char *const odd = "a/b";
     struct sl_error err;
     (void)state;
 
     assert_int_equal(
-        try_start((struct sl_kubernetes_config){.service = "x", .namespace_ = "a/b"}, &err),
+        try_start((struct sl_kubernetes_config){.service = "x", .namespaces = {&odd, 1}}, &err),
         SL_ECONFIG);
     assert_non_null(strstr(err.message, "name of a namespace, found \"a/b\""));
     rig.config.kubernetes.kubeconfig = "/nonexistent/config";
@@ -366,12 +367,357 @@ static void what_cannot_start_says_why(void **state)
     assert_null(rig.source);
 }
 
+/* ---- What sources share */
+
+/* A second pool, with a sink that keeps quiet but for its number of snapshots. */
+struct second {
+    struct sl_sink sink;
+    struct sl_source *source;
+    struct sl_pool_config pool;
+    size_t endpoints_n;
+    int snapshots_n;
+};
+
+static void on_second(struct sl_sink *sink, const struct sl_snapshot *snapshot)
+{
+    struct second *s = sl_container_of(sink, struct second, sink);
+
+    s->snapshots_n++;
+    s->endpoints_n = snapshot->n;
+}
+
+static void start_second(struct second *s, struct sl_kubernetes_config c)
+{
+    struct sl_error err = {0};
+
+    s->sink.on_snapshot = on_second;
+    s->pool.name = "second";
+    s->pool.discover.kubernetes = c;
+    int rc = sl_source_get(SL_DISCOVER_KUBERNETES)
+                 ->start(&s->pool, &rig.config, rig.discovery, &s->sink, &s->source, &err);
+    check(rc == SL_OK, "%d: %s", rc, err.message);
+    assert_int_equal(s->snapshots_n, 0);
+}
+
+static bool has_snapshot(void *arg)
+{
+    const struct second *s = arg;
+    return s->snapshots_n > 0;
+}
+
+static void pools_of_the_same_slices_share_one_watch(void **state)
+{
+    struct second s = {.snapshots_n = 0};
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    start_second(&s, (struct sl_kubernetes_config){.service = "llama", .port = 9000});
+    struct fake_conn *watch = serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 ");
+    fake_run_until(rig.loop, has_snapshot, &s, 5000, "a snapshot of the second");
+    assert_int_equal(rig.api.requests_n, 2); /* one list, one watch */
+    rig.source->ops->stop(rig.source);       /* the watch was started by it */
+    rig.source = NULL;
+    fake_chunk(watch, EVENT("ADDED", SLICE("b", EP("10.0.0.2", "p2"))));
+    for (int i = 0; s.endpoints_n < 2; i++) {
+        check(i < 200, "the one that is left hears nothing");
+        fake_run_for(rig.loop, 10);
+    }
+    s.source->ops->stop(s.source);
+    fake_run_for(rig.loop, 50);
+    assert_int_equal(rig.api.requests_n, 2);
+    assert_int_equal(watch->fd, -1); /* with the last one it ends */
+}
+
+static void who_comes_late_is_told_what_is_known(void **state)
+{
+    struct second s = {.snapshots_n = 0};
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    (void)serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 ");
+    start_second(&s, (struct sl_kubernetes_config){.service = "llama"});
+    fake_run_until(rig.loop, has_snapshot, &s, 5000, "a snapshot of the second");
+    assert_int_equal(s.endpoints_n, 1);
+    assert_int_equal(rig.api.requests_n, 2);
+    s.source->ops->stop(s.source);
+    s.snapshots_n = 0;
+    start_second(&s, (struct sl_kubernetes_config){.service = "other"});
+    (void)fake_take(&rig.api, SLICES "labelSelector=kubernetes.io%2Fservice-name%3Dother");
+    s.source->ops->stop(s.source);
+}
+
+/* ---- Where */
+
+static void each_namespace_has_its_watch(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .namespaces = {names, 2}});
+    (void)serve("/namespaces/a/endpointslices?", PAGE(SLICE("s", EP("10.0.0.1", "p1"))));
+    fake_run_for(rig.loop, 60);
+    assert_int_equal(rig.snapshots_n, 0);
+    struct fake_conn *watch =
+        serve("/namespaces/b/endpointslices?", PAGE(SLICE("s", EP("10.0.0.2", "p1"))));
+    expect("10.0.0.1:8000 10.0.0.2:8000 ");
+    assert_int_equal(status().watches_n, 2);
+    fake_chunk(watch, EVENT("MODIFIED", SLICE("s", "")));
+    expect("10.0.0.1:8000 ");
+}
+
+static void all_namespaces_have_one_together(void **state)
+{
+    static const char *const all[] = {"*"};
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .namespaces = {all, 1}});
+    struct fake_conn *watch = serve("/apis/discovery.k8s.io/v1/endpointslices?", PAGE(""));
+    expect("");
+    fake_chunk(watch, EVENT("ADDED",
+                            "{\"metadata\":{\"name\":\"s\",\"namespace\":\"a\","
+                            "\"resourceVersion\":\"12\"},\"addressType\":\"IPv4\","
+                            "\"endpoints\":[{\"addresses\":[\"10.0.0.1\"]}],"
+                            "\"ports\":[{\"port\":80}]}"));
+    expect("10.0.0.1:80 ");
+    fake_chunk(watch, EVENT("ADDED",
+                            "{\"metadata\":{\"name\":\"s\",\"namespace\":\"b\","
+                            "\"resourceVersion\":\"13\"},\"addressType\":\"IPv4\","
+                            "\"endpoints\":[{\"addresses\":[\"10.0.0.2\"]}],"
+                            "\"ports\":[{\"port\":80}]}"));
+    expect("10.0.0.1:80 10.0.0.2:80 "); /* one name in two namespaces is two slices */
+    fake_chunk(watch, EVENT("DELETED",
+                            "{\"metadata\":{\"name\":\"s\",\"namespace\":\"a\","
+                            "\"resourceVersion\":\"14\"}}"));
+    expect("10.0.0.2:80 ");
+}
+
+/* ---- Endpoints */
+
+#define ENDPOINTS "/api/v1/namespaces/prod/endpoints?"
+#define LEGACY                                                                                    \
+    PAGE(                                                                                         \
+        "{\"metadata\":{\"name\":\"llama\"},\"subsets\":[{\"addresses\":[{\"ip\":\"10.0.0.1\"}]," \
+        "\"ports\":[{\"port\":8000}]}]}")
+
+static void a_server_without_slices_is_asked_for_endpoints(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    fake_answer(fake_take(&rig.api, SLICES "labelSelector"), 404, "",
+                "{\"message\":\"the server could not find the requested resource\"}");
+    struct fake_conn *list = fake_take(&rig.api, ENDPOINTS);
+    assert_non_null(strstr(list->request, "fieldSelector=metadata.name%3Dllama"));
+    assert_null(strstr(list->request, "labelSelector"));
+    fake_answer(list, 200, "", LEGACY);
+    expect("10.0.0.1:8000 ");
+    struct fake_conn *watch = fake_take(&rig.api, ENDPOINTS "watch=1");
+    assert_non_null(strstr(watch->request, "fieldSelector=metadata.name%3Dllama"));
+    fake_open(watch);
+}
+
+static void endpoints_can_be_asked_for_by_label(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.slices = "app=llama", .api = SL_KUBE_API_ENDPOINTS});
+    (void)serve(ENDPOINTS, LEGACY);
+    expect("10.0.0.1:8000 ");
+    assert_false(fake_has(&rig.api, SLICES));
+}
+
+static void slices_that_were_asked_for_are_waited_for(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .api = SL_KUBE_API_SLICES});
+    fake_answer(fake_take(&rig.api, SLICES "labelSelector"), 404, "", "{}");
+    (void)serve(SLICES, PAGE(""));
+    expect("");
+    assert_false(fake_has(&rig.api, ENDPOINTS));
+}
+
+/* ---- What pods say */
+
+static void labels_of_pods_move_an_endpoint_at_once(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama", .pods = ""});
+    (void)serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1") "," EP("10.0.0.2", "p2"))));
+    struct fake_conn *list = fake_take(&rig.api, PODS "resourceVersion=0");
+    fake_answer(list, 200, "", PAGE(POD_NAME("p1")));
+    expect("10.0.0.1:8000 10.0.0.2:8000 "); /* one whose pod is not known stays */
+    struct fake_conn *watch = fake_take(&rig.api, PODS "watch=1");
+    fake_open(watch);
+    fake_run_for(rig.loop, 60);
+    fake_chunk(watch, EVENT("MODIFIED",
+                            "{\"metadata\":{\"name\":\"p1\",\"uid\":\"u-p1\","
+                            "\"resourceVersion\":\"13\",\"annotations\":{"
+                            "\"sluiced.io/drain\":\"true\"}}}"));
+    expect("10.0.0.1:8000~ 10.0.0.2:8000 ");
+    fake_chunk(watch, EVENT("MODIFIED",
+                            "{\"metadata\":{\"name\":\"p1\",\"uid\":\"u-p1\","
+                            "\"resourceVersion\":\"14\",\"annotations\":{"
+                            "\"sluiced.io/weight\":\"much\"}}}"));
+    expect_error("sluiced.io/weight is no number from 0 to 65535");
+    expect("10.0.0.1:8000 10.0.0.2:8000 ");
+}
+
+/* ---- Zones */
+
+#define HINTED(host, zone)                                                                       \
+    "{\"addresses\":[\"" host "\"],\"conditions\":{},\"hints\":{\"forZones\":[{\"name\":\"" zone \
+    "\"}]}}"
+
+static void the_zone_is_read_from_the_node_and_asked_for_again(void **state)
+{
+    (void)state;
+
+    rig.config.kubernetes.node = "node-1";
+    start((struct sl_kubernetes_config){.service = "llama"});
+    (void)serve(SLICES, PAGE(SLICE("a", HINTED("10.0.0.1", "za") "," HINTED("10.0.0.2", "zb"))));
+    expect("10.0.0.1:8000 10.0.0.2:8000 ");
+    struct fake_conn *node = fake_take(&rig.api, "GET /api/v1/nodes/node-1 ");
+    assert_non_null(strstr(node->request, "as=PartialObjectMetadata;"));
+    fake_answer(node, 403, "", "{\"message\":\"nodes is forbidden\"}");
+    expect_error("node node-1: status 403: nodes is forbidden");
+    fake_answer(fake_take(&rig.api, "GET /api/v1/nodes/node-1 "), 200, "",
+                "{\"metadata\":{\"labels\":{\"topology.kubernetes.io/zone\":\"zb\"}}}");
+    expect("10.0.0.2:8000 ");
+    assert_string_equal(status().last_error, "");
+    rig.config.kubernetes.node = NULL;
+}
+
+static void a_zone_can_be_named(void **state)
+{
+    (void)state;
+
+    rig.config.kubernetes.zone = "za";
+    start((struct sl_kubernetes_config){.service = "llama"});
+    (void)serve(SLICES, PAGE(SLICE("a", HINTED("10.0.0.1", "za") "," HINTED("10.0.0.2", "zb"))));
+    expect("10.0.0.1:8000 ");
+    assert_false(fake_has(&rig.api, "nodes"));
+    rig.config.kubernetes.zone = NULL;
+}
+
+/* ---- InferencePools */
+
+#define POOLS "/apis/inference.networking.k8s.io/v1/namespaces/prod/inferencepools?"
+#define INFERENCE_POOL(label, ports, extra)                                                  \
+    "{\"metadata\":{\"name\":\"llama\",\"resourceVersion\":\"11\"},\"spec\":{\"selector\":{" \
+    "\"matchLabels\":{\"app\":\"" label "\"}},\"targetPorts\":[" ports "]" extra "}}"
+
+static struct fake_conn *serve_pool(const char *page)
+{
+    struct fake_conn *list = fake_take(&rig.api, POOLS "fieldSelector=metadata.name%3Dllama");
+
+    assert_non_null(strstr(list->request, "fieldSelector=metadata.name%3Dllama"));
+    fake_answer(list, 200, "", page);
+    struct fake_conn *watch = fake_take(&rig.api, POOLS "watch=1");
+    fake_open(watch);
+    return watch;
+}
+
+static void an_inference_pool_names_pods_and_ports(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.inference_pool = "llama"});
+    struct fake_conn *pool =
+        serve_pool(PAGE(INFERENCE_POOL("one", "{\"number\":8000},{\"number\":8001}", "")));
+    fake_run_for(rig.loop, 60);
+    assert_int_equal(rig.snapshots_n, 0);
+    struct fake_conn *list = fake_take(&rig.api, PODS "labelSelector=app%3Done");
+    fake_answer(list, 200, "", PAGE(POD("p1", "10.0.0.1", "")));
+    fake_open(fake_take(&rig.api, PODS "watch=1"));
+    expect("10.0.0.1:8000 10.0.0.1:8001 ");
+
+    fake_chunk(pool, EVENT("MODIFIED", INFERENCE_POOL("two", "{\"number\":8000}", "")));
+    list = fake_take(&rig.api, PODS "labelSelector=app%3Dtwo");
+    expect("10.0.0.1:8000 "); /* the ports are new, the pods of before until those are known */
+    fake_answer(list, 200, "", PAGE(POD("p2", "10.0.0.2", "")));
+    fake_open(fake_take(&rig.api, PODS "watch=1"));
+    expect("10.0.0.2:8000 ");
+    assert_int_equal(status().watches_n, 2);
+
+    fake_chunk(pool, EVENT("MODIFIED", INFERENCE_POOL("two", "{\"number\":8000}",
+                                                      ",\"appProtocol\":\"kubernetes.io/h2c\"")));
+    expect("");
+    expect_error("llama: its appProtocol means HTTP/2");
+    fake_chunk(pool, EVENT("MODIFIED", INFERENCE_POOL("two", "{\"number\":8000}", "")));
+    expect("10.0.0.2:8000 ");
+    fake_chunk(pool, EVENT("DELETED", INFERENCE_POOL("two", "{\"number\":8000}", "")));
+    expect("");
+    expect_error("InferencePool llama does not exist");
+    assert_int_equal(status().watches_n, 1);
+}
+
+static void a_missing_inference_pool_is_known_to_be_empty(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.inference_pool = "llama"});
+    (void)serve_pool(PAGE(""));
+    expect("");
+    expect_error("InferencePool llama does not exist");
+    assert_true(status().synced);
+}
+
 static int allocs_left_n;
 
 static bool allow_alloc(size_t size_bytes)
 {
     (void)size_bytes;
     return allocs_left_n-- > 0;
+}
+
+static void starting_survives_each_failed_allocation(void **state)
+{
+    static const char *const names[] = {"a", "b"};
+    int rc = SL_ENOMEM;
+    (void)state;
+
+    rig.config.kubernetes.node = "node-1";
+    for (int allowed_n = 0; rc != SL_OK; allowed_n++) {
+        struct sl_error err = {0};
+
+        check(allowed_n < 1000, "it never starts");
+        allocs_left_n = allowed_n;
+        sl_alloc_hook = allow_alloc;
+        rc = try_start((struct sl_kubernetes_config){.service = "llama",
+                                                     .pods = "a=b",
+                                                     .namespaces = {names, 2}},
+                       &err);
+        sl_alloc_hook = NULL;
+        check(rc == SL_OK || rig.source == NULL, "%d allowed: half a source", allowed_n);
+        check(rc == SL_OK || err.message[0] != '\0', "%d allowed: %d without a word", allowed_n,
+              rc);
+    }
+    rig.config.kubernetes.node = NULL;
+}
+
+static void an_inference_pool_outlives_a_lack_of_memory(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.inference_pool = "llama"});
+    struct fake_conn *pool = serve_pool(PAGE(""));
+    expect("");
+    fake_run_for(rig.loop, 60);
+    fake_chunk(pool, EVENT("ADDED", INFERENCE_POOL("one", "{\"number\":8000}", "")));
+    fake_run_for(rig.loop, 2);
+    allocs_left_n = 0;
+    sl_alloc_hook = allow_alloc;
+    fake_run_for(rig.loop, 60);
+    sl_alloc_hook = NULL;
+    if (fake_has(&rig.api, POOLS "fieldSelector")) { /* the event was lost, and is listed */
+        (void)serve_pool(PAGE(INFERENCE_POOL("one", "{\"number\":8000}", "")));
+    }
+    (void)serve(PODS, PAGE(POD("p1", "10.0.0.1", "")));
+    expect("10.0.0.1:8000 ");
 }
 
 static void it_comes_through_any_lack_of_memory(void **state)
@@ -417,6 +763,20 @@ int main(void)
         TEST(a_lost_server_takes_nothing_away),
         TEST(stopped_it_says_no_more),
         TEST(what_cannot_start_says_why),
+        TEST(pools_of_the_same_slices_share_one_watch),
+        TEST(who_comes_late_is_told_what_is_known),
+        TEST(each_namespace_has_its_watch),
+        TEST(all_namespaces_have_one_together),
+        TEST(a_server_without_slices_is_asked_for_endpoints),
+        TEST(endpoints_can_be_asked_for_by_label),
+        TEST(slices_that_were_asked_for_are_waited_for),
+        TEST(labels_of_pods_move_an_endpoint_at_once),
+        TEST(the_zone_is_read_from_the_node_and_asked_for_again),
+        TEST(a_zone_can_be_named),
+        TEST(an_inference_pool_names_pods_and_ports),
+        TEST(a_missing_inference_pool_is_known_to_be_empty),
+        TEST(starting_survives_each_failed_allocation),
+        TEST(an_inference_pool_outlives_a_lack_of_memory),
         TEST(it_comes_through_any_lack_of_memory),
     };
     sl_log_configure(SL_LOG_ERROR, SL_LOG_JSON);
