@@ -73,12 +73,18 @@ class Crew:
         return pod
 
     def state(self, pod):
-        """requests, last_at (time.monotonic() of the last one's head), running, connections."""
+        """requests, last_at (time.monotonic() of the last one's head), running, ended."""
         return self._order("state", pod)
 
     def term(self, pod):
         """The server ends in order; returns its last state."""
-        return self._order("term", pod)
+        self._order("term", pod)
+
+        def ended():
+            state = self.state(pod)
+            return state["ended"] and state
+
+        return eventually(ended, f"{pod.name} does not end", 30)
 
     def kill(self, pod):
         """The server ends at once, with what runs in it; the API is not told."""

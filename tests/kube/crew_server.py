@@ -38,8 +38,6 @@ class Server:
         self.idle = set()
         self.busy = set()
         self.closing = False
-        self.empty = asyncio.Event()
-        self.empty.set()
         self.requests = 0
         self.last_at = 0.0
 
@@ -49,13 +47,12 @@ class Server:
             self._serve, self.ip, self.port, backlog=256, reuse_address=True
         )
 
-    async def term(self):
-        """What SIGTERM does; returns when all is over."""
+    def term(self):
+        """What SIGTERM does; all is over when state() says `ended`."""
         self.closing = True
         self.listener.close()
         for writer in list(self.idle):
             writer.close()
-        await self.empty.wait()
 
     def kill(self):
         """What SIGKILL does."""
@@ -70,11 +67,10 @@ class Server:
             "requests": self.requests,
             "last_at": self.last_at,
             "running": len(self.busy),
-            "connections": len(self.busy) + len(self.idle),
+            "ended": self.closing and not self.busy and not self.idle,
         }
 
     async def _serve(self, reader, writer):
-        self.empty.clear()
         try:
             while not self.closing:
                 self.idle.add(writer)
@@ -92,8 +88,6 @@ class Server:
             self.idle.discard(writer)
             self.busy.discard(writer)
             writer.close()
-            if not self.idle and not self.busy:
-                self.empty.set()
 
     async def _answer(self, writer, ask):
         tokens = int(ask.get("max_tokens") or 1)
@@ -127,7 +121,7 @@ class Control:
             self.servers[ip] = Server(ip, order["port"], order["rate"])
             await self.servers[ip].start()
         elif op == "term":
-            await self.servers[ip].term()
+            self.servers[ip].term()
         elif op == "kill":
             self.servers[ip].kill()
         return self.servers[ip].state()

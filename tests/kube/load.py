@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load on raw sockets: clients in a closed loop or at a rate, and event streams, bounded in time and
-count; counts every failure.
+"""Load on raw sockets: clients in a closed loop or at a rate, and event streams, bounded in time
+and count; counts every failure.
 
 Raw sockets, because a client library may retry, and pools connections: here one client is one
 connection, and what is lost on it is seen.

@@ -1,25 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever happens, in whatever order: what a pool holds in the end is what the API server lists.
 
-KUBE_RUNS says how many sequences (30), KUBE_SEED the first one's seed: KUBE_RUNS=1 KUBE_SEED=n
-repeats the one that failed.
+KUBE_RUNS says how many sequences, KUBE_SEED the first one's seed: KUBE_RUNS=1 KUBE_SEED=n repeats
+the one that failed.
 """
-
-import os
 
 import model
 import pytest
+from lengths import RUNS, SEED
 from process import eventually
 from world import MARKER, SOURCES, World
 
-RUNS = int(os.environ.get("KUBE_RUNS", "30"))
-FIRST = int(os.environ.get("KUBE_SEED", "1"))
 STEPS = 40
 RESTART_EACH = 10  # restarting takes longer than all the rest of a sequence
 BACK_OFF_S = 40  # the delay between two tries grows to 30 s
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
+@pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))
 def test_after_any_sequence_of_events_pools_hold_what_the_api_server_lists(
     namespace, start_sluiced, relay, through_relay, seed
 ):

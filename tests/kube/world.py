@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A namespace in which things happen at random, from a seed: pods, services, slices written by hand,
+"""A namespace in which things happen at random, from a seed: pods, services, slices by hand,
 watches that are cut, an API server that restarts and an etcd that forgets.
 """
 
@@ -330,7 +330,10 @@ class World:
             document = {
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
-                "metadata": {"name": f"marker-{name}", "labels": {SERVICE_LABEL: name, "team": "x"}},
+                "metadata": {
+                    "name": f"marker-{name}",
+                    "labels": {SERVICE_LABEL: name, "team": "x"},
+                },
                 "addressType": "IPv4",
                 "ports": [{"name": "http", "port": 8000}],
                 "endpoints": [{"addresses": [MARKER], "targetRef": target}],
