@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from bench_scale import kubernetes, make_slices
+from bench_scale import kubernetes, make_slices, watches
 from etcd_writer import Writer
 from lengths import CHURN_S, SIDECARS
 from proc import cpu_s, rss_mib
@@ -42,20 +42,14 @@ def namespace(cluster):
     return made
 
 
-def watches(cluster):
-    """Watches of slices that the API server has open."""
-    text = cluster.http.get("/metrics").text
-    lines = re.findall(r"^apiserver_longrunning_requests{(.*)} (\d+)$", text, re.MULTILINE)
-    return sum(
-        int(n) for labels, n in lines if 'resource="endpointslices"' in labels and "WATCH" in labels
-    )
-
-
 def connections(cluster):
-    """How many connections to the API server are open, and the bytes that came on them."""
-    command = ["ss", "-tinH", "state", "established", "dport", "=", f":{cluster.port}"]
+    """How many connections sidecars have to the API server, and the bytes that came on them."""
+    command = ["ss", "-tinpHO", "state", "established", "dport", "=", f":{cluster.port}"]
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return text.count("bytes_received:"), sum(map(int, re.findall(r"bytes_received:(\d+)", text)))
+    lines = [line for line in text.splitlines() if '"sluiced"' in line]
+    return len(lines), sum(
+        int(n) for line in lines for n in re.findall(r"bytes_received:(\d+)", line)
+    )
 
 
 def measure(cluster, seconds, writer=None):
