@@ -124,7 +124,7 @@ $(FUZZ_BINS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(REPLAY_OBJ) $(LIB)
 
 
 # ---- Checks. Each target assumes `make deps`, but for run, test and ci, which call it.
-.PHONY: deps run test unit canary integration kube soak bench fuzz-replay fuzz lint lint-test format tidy \
+.PHONY: deps run test unit canary integration kube soak soak-kube bench fuzz-replay fuzz lint lint-test format tidy \
   cppcheck ci install clean distclean help
 
 PYTEST := VENV=$(VENV) BUILD_ROOT=$(BUILD_ROOT) .ci/pytest
@@ -172,6 +172,11 @@ kube: all ## pytest against a real Kubernetes API server, built from its Go modu
 
 soak: all ## half an hour of load: memory and descriptors must not grow
 	$(Q)PYTEST_TIMEOUT_S=7200 $(SLUICED_ENV) $(PYTEST) soak tests/soak $(PYTEST_ARGS)
+	$(Q)$(MAKE) soak-kube PYTEST_ARGS=
+
+KUBE_LONG_TESTS := $(addprefix tests/kube/,test_property.py test_trouble.py test_pods.py bench_scale.py bench_fleet.py)
+soak-kube: all ## the part of soak with a real API server: 1000 random sequences, long outages, what scale and a fleet cost
+	$(Q)KUBE_LONG=1 PYTEST_TIMEOUT_S=7200 $(SLUICED_ENV) $(PYTEST) 'soak kube' $(KUBE_LONG_TESTS) $(PYTEST_ARGS)
 
 bench: all ## sluiced beside HAProxy, nginx and Envoy in one session (ARGS='--quick', ARGS=--help)
 	$(Q)$(SLUICED_ENV) $(VENV)/bin/python tests/bench/run.py $(ARGS)

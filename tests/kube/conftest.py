@@ -16,8 +16,10 @@ sys.path.insert(0, str(HERE))
 import netns  # noqa: E402  pylint: disable=wrong-import-position
 from certs import Authority  # noqa: E402  pylint: disable=wrong-import-position
 from cluster import Cluster  # noqa: E402  pylint: disable=wrong-import-position
+from crew import Crew  # noqa: E402  pylint: disable=wrong-import-position
 from load import Load  # noqa: E402  pylint: disable=wrong-import-position
 from models import Fleet  # noqa: E402  pylint: disable=wrong-import-position
+from relay import Relay  # noqa: E402  pylint: disable=wrong-import-position
 from sluiced import Sluiced  # noqa: E402  pylint: disable=wrong-import-position
 
 
@@ -76,6 +78,30 @@ def fleet(namespace, tmp_path, request):
     if getattr(request.node, "failed", False):
         print(pods.logs())
     pods.stop()
+
+
+@pytest.fixture
+def crew(namespace, tmp_path, request):
+    """Pods by the dozen, in one process."""
+    pods = Crew(namespace, tmp_path)
+    yield pods
+    if getattr(request.node, "failed", False):
+        print(pods.logs())
+    pods.stop()
+
+
+@pytest.fixture
+def relay(cluster):
+    """A relay in front of the API server, to be cut."""
+    between = Relay(("127.0.0.1", cluster.port))
+    yield between
+    between.stop()
+
+
+@pytest.fixture
+def through_relay(cluster, relay):
+    """Environment of a container that reaches the API server through the relay."""
+    return {**cluster.environment(), "KUBERNETES_SERVICE_PORT": str(relay.address[1])}
 
 
 @pytest.fixture

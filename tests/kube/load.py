@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load on raw sockets: closed-loop clients and event streams, bounded in time and count; counts
-every failure.
+"""Load on raw sockets: clients in a closed loop or at a rate, and event streams, bounded in time
+and count; counts every failure.
 
 Raw sockets, because a client library may retry, and pools connections: here one client is one
 connection, and what is lost on it is seen.
@@ -9,6 +9,7 @@ connection, and what is lost on it is seen.
 import asyncio
 import collections
 import dataclasses
+import itertools
 import json
 import threading
 import time
@@ -29,6 +30,13 @@ class Report:
     # Address to time.monotonic() of its last answer.
     last_served: dict = dataclasses.field(default_factory=dict)
     slowest_s: float = 0.0
+    # When each short request was answered and how long it took, in seconds.
+    took: list = dataclasses.field(default_factory=list)
+
+    def quantile_ms(self, share, since=0.0, until=float("inf")):
+        """So many of the short requests answered in a stretch of time took at most that long."""
+        took = sorted(s for at, s in self.took if since <= at < until)
+        return took[min(len(took) - 1, int(share * len(took)))] * 1000 if took else float("nan")
 
     def __str__(self):
         return (
@@ -84,13 +92,22 @@ async def read_body(reader, fields):
 class Load:
     """Runs in a thread of its own from start() to stop().
 
-    clients: how many send one short request after the other; streams: how many keep an event stream
-    of `tokens` tokens open, one after the other. Ends by itself after `seconds`, or after `count`
-    requests begun.
+    clients: how many send one short request after the other, all of them together `rate` a second
+    if given; streams: how many keep an event stream of `tokens` tokens open, one after the other.
+    Ends by itself after `seconds`, or after `count` requests begun.
     """
 
     def __init__(
-        self, address, *, clients=4, streams=0, tokens=20, seconds=60.0, count=None, timeout=10.0
+        self,
+        address,
+        *,
+        clients=4,
+        streams=0,
+        tokens=20,
+        seconds=60.0,
+        count=None,
+        timeout=10.0,
+        rate=None,
     ):
         self.host, _, port = address.rpartition(":")
         self.port = int(port)
@@ -100,6 +117,9 @@ class Load:
         self.deadline = time.monotonic() + seconds
         self.left = count
         self.timeout = timeout
+        self.rate = rate
+        self.turns = itertools.count()
+        self.began = time.monotonic()
         self.report = Report()
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
@@ -132,6 +152,7 @@ class Load:
         stream = encode(
             {**ASK, "stream": True, "max_tokens": self.tokens}, f"{self.host}:{self.port}"
         )
+        self.began = time.monotonic()
         tasks = [self._client(short, self._request) for _ in range(self.clients)]
         tasks += [self._client(stream, self._stream) for _ in range(self.streams)]
         await asyncio.gather(*tasks)
@@ -142,6 +163,9 @@ class Load:
         """
         reader = writer = None
         while self._more():
+            if self.rate and exchange == self._request:  # late ones catch up: the rate is kept
+                due = self.began + next(self.turns) / self.rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
             began = time.monotonic()
             try:
                 if writer is None:
@@ -153,7 +177,10 @@ class Load:
                 self.report.failures.append(f"{type(error).__name__}: {error}")
                 closing = True
                 await asyncio.sleep(0.01)  # a dead address must not make a busy loop
-            self.report.slowest_s = max(self.report.slowest_s, time.monotonic() - began)
+            ended = time.monotonic()
+            self.report.slowest_s = max(self.report.slowest_s, ended - began)
+            if exchange == self._request:
+                self.report.took.append((ended, ended - began))
             if closing and writer is not None:
                 writer.close()
                 writer = None

@@ -7,7 +7,6 @@ import signal
 
 import pytest
 from process import eventually
-from relay import Relay
 
 LABELS = {"app": "llama", "version": "v1"}
 RECONNECT_S = 30  # bounds the back-off of sluiced and the start of the controllers
@@ -16,20 +15,6 @@ RECONNECT_S = 30  # bounds the back-off of sluiced and the start of the controll
 def pools(namespace):
     source = {"namespace": namespace.name, "service": "llama", "port": "http"}
     return {"llama": {"discover": {"kubernetes": source}}}
-
-
-@pytest.fixture
-def relay(cluster):
-    """A relay in front of the API server, to be cut."""
-    between = Relay(("127.0.0.1", cluster.port))
-    yield between
-    between.stop()
-
-
-@pytest.fixture
-def through_relay(cluster, relay):
-    """Environment of a container that reaches the API server through the relay."""
-    return {**cluster.environment(), "KUBERNETES_SERVICE_PORT": str(relay.address[1])}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
