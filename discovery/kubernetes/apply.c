@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * apply: what the watches of a source brought, made into a set. The whole of it, whenever one of
- * them changed: at once when it was quiet, else after SL_MERGE_QUIET_MS.
+ * them changed: at once when it was quiet, else after a gap that a set of that size is worth.
  */
 #include <sluiced/log.h>
+#include <sluiced/time.h>
 
 #include "kubernetes.h"
 
@@ -235,6 +236,7 @@ static void apply(struct sl_kubernetes *k)
 {
     struct sl_merge_input in;
     const char *odd = NULL;
+    uint64_t began_us = sl_time_now_us();
 
     k->applied_at_ms = sl_loop_now_ms(k->loop);
     int rc = is_known(k) ? choose_input(k, &in, &odd) : SL_AGAIN;
@@ -245,6 +247,7 @@ static void apply(struct sl_kubernetes *k)
     } else {
         retry_later(k);
     }
+    k->gap_ms = sl_merge_gap_ms(sl_time_now_us() - began_us);
 }
 
 static void on_apply_now(struct sl_task *t)
@@ -268,7 +271,7 @@ void sl_kubernetes_schedule(struct sl_kubernetes *k, uint64_t changed_us)
     }
     k->changed_us = changed_us;
     uint64_t delay_ms =
-        k->pushed ? sl_merge_delay_ms(k->applied_at_ms, sl_loop_now_ms(k->loop)) : 0;
+        k->pushed ? sl_merge_delay_ms(k->applied_at_ms, k->gap_ms, sl_loop_now_ms(k->loop)) : 0;
     if (delay_ms == 0) {
         sl_task_post(k->loop, &k->apply_now); /* after all events of this turn */
     } else {

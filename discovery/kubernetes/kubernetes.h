@@ -49,6 +49,7 @@ struct sl_kubernetes {
     struct sl_found *last;
     size_t last_n;
     uint64_t applied_at_ms;
+    uint64_t gap_ms;     /* to the next set, by what the last one cost */
     uint64_t changed_us; /* first change that is not applied; 0: none */
     struct sl_task apply_now;
     struct sl_timer apply_later;

@@ -82,7 +82,9 @@ static bool is_doubted(const struct sl_list_watch *lw)
 static uint64_t wait_ms(struct sl_list_watch *lw, uint32_t failures_n, uint32_t retry_after_s)
 {
     uint64_t now_ms = sl_loop_now_ms(lw->loop);
-    uint64_t delay_ms = sl_watch_backoff_ms(lw->times, &lw->rng, failures_n, is_doubted(lw));
+    /* A server that is away is not helped by patience, and we want to be there when it is back. */
+    bool hurries = lw->is_away || is_doubted(lw);
+    uint64_t delay_ms = sl_watch_backoff_ms(lw->times, &lw->rng, failures_n, hurries);
     uint64_t asked_s = retry_after_s < RETRY_AFTER_MAX_S ? retry_after_s : RETRY_AFTER_MAX_S;
     uint64_t asked_ms = asked_s > 0 ? sl_watch_spread(&lw->rng, asked_s * 1000) : 0;
 
@@ -135,6 +137,14 @@ void sl_list_watch_fail(struct sl_list_watch *lw, bool wants_list, uint32_t retr
     }
     lw->failures_n++;
     note_error(lw, copy, wait_ms(lw, lw->failures_n, retry_after_s));
+}
+
+void sl_list_watch_fail_fetch(struct sl_list_watch *lw, bool wants_list,
+                              const struct sl_fetch_result *result)
+{
+    lw->is_away = result->status == 0;
+    sl_list_watch_fail(lw, wants_list, result->retry_after_s, result->error);
+    lw->is_away = false;
 }
 
 void sl_list_watch_fail_answer(struct sl_list_watch *lw, bool wants_list,

@@ -70,6 +70,7 @@ struct sl_list_watch {
     bool is_plain_next;          /* a stream failed: try a list in its place, once */
     bool is_open;                /* the stream has answered */
     bool is_unauthorized;        /* the last answer was 401 */
+    bool is_away;                /* the last request got no answer */
     bool progressed;             /* the watch moved the version on */
     char *next_page;             /* continue token of the list, NULL at its start */
     uint64_t no_stream_until_ms; /* where conf has no memory of it to share */

@@ -113,7 +113,7 @@ static void on_done(void *arg, const struct sl_fetch_result *result)
     if (falls_back(lw, result)) {
         sl_list_watch_begin_list(lw);
     } else if (result->code != SL_OK) {
-        sl_list_watch_fail(lw, true, result->retry_after_s, result->error);
+        sl_list_watch_fail_fetch(lw, true, result);
     } else if (result->status != 200) {
         sl_list_watch_fail_answer(lw, true, result);
     } else {

@@ -50,15 +50,28 @@ int sl_merge(const struct sl_merge_input *in, const struct sl_found *last, size_
              struct sl_found **items, size_t *n, bool *same, struct sl_merge_notes *notes)
     SL_MUST_CHECK;
 
-#define SL_MERGE_QUIET_MS 50
+#define SL_MERGE_GAP_MIN_MS 5
+#define SL_MERGE_GAP_MAX_MS 50
+
+/* From one set to the next, when the last one cost so much: a storm of changes takes about a
+ * fiftieth of a core for each source, and no change waits longer than SL_MERGE_GAP_MAX_MS. */
+static inline uint64_t sl_merge_gap_ms(uint64_t cost_us)
+{
+    uint64_t gap_ms = cost_us / 20;
+
+    if (gap_ms < SL_MERGE_GAP_MIN_MS) {
+        return SL_MERGE_GAP_MIN_MS;
+    }
+    return gap_ms < SL_MERGE_GAP_MAX_MS ? gap_ms : SL_MERGE_GAP_MAX_MS;
+}
 
 /* When a change that came at now_ms is to be applied, in ms from then: 0, in this turn, when the
- * last one was applied at least SL_MERGE_QUIET_MS ago; else as soon as that is so. Thus a single
- * change is never late, and a storm of them costs one set each SL_MERGE_QUIET_MS. */
-static inline uint64_t sl_merge_delay_ms(uint64_t applied_at_ms, uint64_t now_ms)
+ * last one was applied at least gap_ms ago; else as soon as that is so. Thus a single change is
+ * never late. */
+static inline uint64_t sl_merge_delay_ms(uint64_t applied_at_ms, uint64_t gap_ms, uint64_t now_ms)
 {
     uint64_t since_ms = now_ms > applied_at_ms ? now_ms - applied_at_ms : 0;
-    return since_ms >= SL_MERGE_QUIET_MS ? 0 : SL_MERGE_QUIET_MS - since_ms;
+    return since_ms >= gap_ms ? 0 : gap_ms - since_ms;
 }
 
 #endif

@@ -15,14 +15,14 @@ const struct sl_list_watch_times sl_list_watch_times = {
     .doubted_ms = 60000,
     .backoff_min_ms = 200,
     .backoff_max_ms = 30000,
-    .backoff_doubted_ms = 2000,
+    .backoff_hurry_ms = 2000,
     .no_stream_ms = 3600000,
 };
 
 uint64_t sl_watch_backoff_ms(const struct sl_list_watch_times *times, struct sl_rng *rng,
-                             uint32_t failures_n, bool is_doubted)
+                             uint32_t failures_n, bool hurries)
 {
-    uint64_t max_ms = is_doubted ? times->backoff_doubted_ms : times->backoff_max_ms;
+    uint64_t max_ms = hurries ? times->backoff_hurry_ms : times->backoff_max_ms;
     uint64_t limit_ms = times->backoff_min_ms * 2;
 
     for (uint32_t i = 1; i < failures_n && limit_ms < max_ms; i++) {

@@ -31,8 +31,8 @@ struct sl_list_watch_times {
     uint64_t doubted_ms;     /* how long a doubt makes us hurry */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
-    uint64_t backoff_doubted_ms; /* the maximum while in a hurry */
-    uint64_t no_stream_ms;       /* how long we remember that a server cannot stream a list */
+    uint64_t backoff_hurry_ms; /* the maximum in doubt, and while nobody answers */
+    uint64_t no_stream_ms;     /* how long we remember that a server cannot stream a list */
 };
 
 extern const struct sl_list_watch_times sl_list_watch_times;
@@ -58,6 +58,6 @@ static inline uint64_t sl_watch_spread(struct sl_rng *rng, uint64_t value)
 
 /* Doubles with each failure in a row (1: the first), and a random half of it is left out. */
 uint64_t sl_watch_backoff_ms(const struct sl_list_watch_times *times, struct sl_rng *rng,
-                             uint32_t failures_n, bool is_doubted);
+                             uint32_t failures_n, bool hurries);
 
 #endif

@@ -221,7 +221,7 @@ static bool is_refusal(uint16_t status)
 static void on_stream_done(struct sl_list_watch *lw, const struct sl_fetch_result *result)
 {
     if (result->code != SL_OK) {
-        sl_list_watch_fail(lw, true, result->retry_after_s, result->error);
+        sl_list_watch_fail_fetch(lw, true, result);
     } else if (result->status == 200) {
         lw->is_plain_next = true;
         sl_list_watch_fail(lw, true, 0, "a stream ended before it had named all there is");
@@ -251,7 +251,7 @@ static void on_done(void *arg, const struct sl_fetch_result *result)
     if (lw->phase == SL_PHASE_STREAM) {
         on_stream_done(lw, result);
     } else if (result->code != SL_OK) {
-        sl_list_watch_fail(lw, false, result->retry_after_s, result->error);
+        sl_list_watch_fail_fetch(lw, false, result);
     } else if (result->status == 200) {
         on_watch_end(lw);
     } else {

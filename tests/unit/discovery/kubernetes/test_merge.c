@@ -427,9 +427,12 @@ static void a_change_is_applied_at_once_after_silence_and_else_when_it_is_over(v
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
-        uint64_t ms = sl_merge_delay_ms(rows[i].applied_at_ms, rows[i].now_ms);
+        uint64_t ms = sl_merge_delay_ms(rows[i].applied_at_ms, 50, rows[i].now_ms);
         check(ms == rows[i].delay_ms, "row %zu: %ju", i, (uintmax_t)ms);
     }
+    assert_int_equal(sl_merge_gap_ms(0), SL_MERGE_GAP_MIN_MS);
+    assert_int_equal(sl_merge_gap_ms(400), 20); /* a fiftieth */
+    assert_int_equal(sl_merge_gap_ms(1000000), SL_MERGE_GAP_MAX_MS);
 }
 
 static bool allow_none(size_t size_bytes)

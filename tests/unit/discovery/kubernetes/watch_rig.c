@@ -20,7 +20,7 @@ static const struct sl_list_watch_times short_times = {
     .doubted_ms = 60000,
     .backoff_min_ms = 10,
     .backoff_max_ms = 40,
-    .backoff_doubted_ms = 20,
+    .backoff_hurry_ms = 20,
     .no_stream_ms = 3600000,
 };
 
