@@ -228,9 +228,9 @@ static void on_stream_done(struct sl_list_watch *lw, const struct sl_fetch_resul
     } else if (is_refusal(result->status)) {
         list_instead(lw);
     } else {
-        /* Who may list but not watch has something to go by, at least; and a server without the
-         * version may have it for a list. */
-        lw->is_plain_next = result->status == 403 || result->status == 410 || result->status == 504;
+        /* Who may list but not watch has something to go by, at least; a server without the version
+         * may have it for a list; and what else there is on the way may know lists only. */
+        lw->is_plain_next = result->status != 401 && result->status != 429;
         sl_list_watch_fail_answer(lw, true, result);
     }
 }

@@ -21,6 +21,7 @@ from world import SERVICE_LABEL
 
 POOLS = 100
 EACH = ENDPOINTS // POOLS
+SLICE = 10  # endpoints: the changes of a fleet of small services
 LABELS = {"app": "data", "version": "v1"}
 COUNTER = "0" * 19
 RATES = sorted({100, CHANGES})
@@ -68,19 +69,21 @@ def make(namespace, name, documents):
 
 
 def make_slices(namespace, pools, each):
-    """A slice for each of so many services svc-N: all ready, and with one that is not."""
+    """Services svc-N of so many endpoints, in slices of SLICE: all ready, and with one that is not."""
     made = []
     for number in range(pools):
         ips = [f"10.{128 + number // 200}.{number % 200}.{1 + i}" for i in range(each)]
-        forms = [
-            slice_of(
-                f"svc-{number}",
-                f"svc-{number}",
-                [endpoint(f"p-{number}-{i}", ip, i != out) for i, ip in enumerate(ips)],
-            )
-            for out in (None, number % each)
-        ]
-        made.append(make(namespace, f"svc-{number}", forms))
+        for start in range(0, each, SLICE):
+            own = list(enumerate(ips))[start : start + SLICE]
+            forms = [
+                slice_of(
+                    f"svc-{number}-{start}",
+                    f"svc-{number}",
+                    [endpoint(f"p-{number}-{i}", ip, i != out) for i, ip in own],
+                )
+                for out in (None, start + number % len(own))
+            ]
+            made.append(make(namespace, f"svc-{number}-{start}", forms))
     return made
 
 
