@@ -235,7 +235,7 @@ static size_t answer(struct fake_dns *f, const unsigned char *in, size_t len, si
 {
     struct fake_dns_answer none = {.rcode = 3};
     struct fake_dns_answer *a;
-    uint16_t type;
+    uint16_t type = 0;
 
     assert_true(read_question(in, len, none.name, &type));
     none.type = type;
