@@ -318,14 +318,14 @@ static void a_doubt_cuts_a_long_wait_short(void **state)
     rig.times.backoff_min_ms = 60000;
     rig.times.backoff_max_ms = 60000;
     rig_start();
-    fake_answer(fake_take(&rig.api, STREAM), 500, "", "");
-    expect_error("500");
+    fake_answer(fake_take(&rig.api, STREAM), 429, "", "");
+    expect_error("429");
     assert_true(rig.lw.retry_at_ms - sl_loop_now_ms(rig.loop) > 20000);
     sl_list_watch_doubt(&rig.lw);
-    fake_answer(fake_take(&rig.api, STREAM), 500, "", ""); /* within 20 ms, and so the next */
+    fake_answer(fake_take(&rig.api, STREAM), 429, "", ""); /* within 20 ms, and so the next */
     struct fake_conn *stream = fake_take(&rig.api, STREAM);
     rig.lw.doubted_until_ms = 0; /* it was long ago */
-    fake_answer(stream, 500, "", "");
+    fake_answer(stream, 429, "", "");
     expect_count(&status()->errors_n, 3, "an error");
     assert_true(rig.lw.retry_at_ms - sl_loop_now_ms(rig.loop) > 20000);
 }
