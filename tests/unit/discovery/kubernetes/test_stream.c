@@ -161,6 +161,10 @@ static void a_stream_that_never_falls_silent_has_an_end_too(void **state)
     fake_open(watch);
     while (!fake_has(&rig.api, LIST)) {
         check(sl_loop_now_ms(rig.loop) - begun_ms < 5000, "no list");
+        if (fake_has(&rig.api, STREAM)) { /* this machine was too slow with the answer */
+            watch = fake_take(&rig.api, STREAM);
+            fake_open(watch);
+        }
         if (watch->fd >= 0) {
             fake_chunk(watch, EVENT("ADDED", "a", "7"));
         }
