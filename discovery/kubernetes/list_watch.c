@@ -139,6 +139,18 @@ void sl_list_watch_fail(struct sl_list_watch *lw, bool wants_list, uint32_t retr
     note_error(lw, copy, wait_ms(lw, lw->failures_n, retry_after_s));
 }
 
+void sl_list_watch_note_warning(struct sl_list_watch *lw)
+{
+    const char *warning = sl_fetch_warning(lw->fetch);
+
+    if (warning[0] == '\0' || lw->warned) {
+        return;
+    }
+    lw->warned = true;
+    sl_log(SL_LOG_WARN, "discovery_warning", {"pool", SL_LOG_STR(lw->conf.pool)},
+           {"resource", SL_LOG_STR(lw->conf.resource)}, {"text", SL_LOG_STR(warning)});
+}
+
 void sl_list_watch_fail_fetch(struct sl_list_watch *lw, bool wants_list,
                               const struct sl_fetch_result *result)
 {

@@ -68,6 +68,7 @@ struct sl_list_watch {
     bool is_latest;                  /* all as it is true, not as the server has it at hand */
     bool is_refused;             /* the server cannot stream, if a list proves that it can list */
     bool is_plain_next;          /* a stream failed: try a list in its place, once */
+    bool warned;                 /* what the server warned of was logged */
     bool is_open;                /* the stream has answered */
     bool is_unauthorized;        /* the last answer was 401 */
     bool is_away;                /* the last request got no answer */

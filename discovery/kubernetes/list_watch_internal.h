@@ -26,6 +26,9 @@ void sl_list_watch_request(struct sl_list_watch *lw, struct sl_kube_request *r,
 /* What was underway is over; goes on later with all there is, or with the watch. */
 void sl_list_watch_fail(struct sl_list_watch *lw, bool wants_list, uint32_t retry_after_s,
                         const char *error);
+/* The head of an answer came: logs once what the server wants its clients to know: "v1 Endpoints is
+ * deprecated". */
+void sl_list_watch_note_warning(struct sl_list_watch *lw);
 /* The same of a fetch that did not come to an answer's end. */
 void sl_list_watch_fail_fetch(struct sl_list_watch *lw, bool wants_list,
                               const struct sl_fetch_result *result);

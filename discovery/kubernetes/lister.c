@@ -52,6 +52,12 @@ static int on_item(void *arg, struct sl_slice item)
     return sl_replica_apply_item(&lw->replica, item);
 }
 
+static void on_head(void *arg, uint16_t status)
+{
+    (void)status;
+    sl_list_watch_note_warning(arg);
+}
+
 static void on_data(void *arg, uint16_t status, struct sl_slice data)
 {
     struct sl_list_watch *lw = arg;
@@ -122,6 +128,7 @@ static void on_done(void *arg, const struct sl_fetch_result *result)
 }
 
 static const struct sl_fetch_ops list_ops = {
+    .on_head = on_head,
     .on_data = on_data,
     .on_done = on_done,
 };

@@ -177,6 +177,7 @@ static void on_head(void *arg, uint16_t status)
 {
     struct sl_list_watch *lw = arg;
 
+    sl_list_watch_note_warning(lw);
     if (status != 200) {
         return;
     }

@@ -168,6 +168,11 @@ static void learn_status(struct sl_fetch *f)
 
 /* RFC 9111 section 5.5, as an API server writes it: 299 - "what is deprecated". The first is kept;
  * a control character has no way into a log. */
+const char *sl_fetch_warning(const struct sl_fetch *fetch)
+{
+    return fetch->warning;
+}
+
 static void take_warning(struct sl_fetch *f, struct sl_slice line)
 {
     const char *text = memchr(line.ptr, '"', line.len);

@@ -79,4 +79,7 @@ int sl_fetch_start(struct sl_fetcher *f, const struct sl_fetch_request *request,
                    const struct sl_fetch_ops *ops, void *arg, struct sl_fetch **out) SL_MUST_CHECK;
 void sl_fetch_cancel(struct sl_fetch *fetch);
 
+/* From on_head on, as in the result; borrowed until the next turn. */
+const char *sl_fetch_warning(const struct sl_fetch *fetch);
+
 #endif

@@ -86,6 +86,8 @@ def test_endpoints_of_old_can_be_used(namespace, fleet, start_sluiced, by):
     namespace.set_ready("llama-1", True)
     proxy.wait_endpoints("llama", pods)
     assert set(proxy.served_by(40)) == {pod.address for pod in pods}
+    warnings = proxy.events("discovery_warning")
+    assert len(warnings) == 1 and "deprecated" in warnings[0]["text"], warnings
 
 
 def test_annotations_weigh_and_drain_pods(cluster, namespace, fleet, start_sluiced):
