@@ -285,7 +285,8 @@ class RawUpstream:
         self.answers = answers
         self.tls = tls
         self.requests: List[Message] = []
-        self.connections_of: List[int] = []  # which connection brought requests[i]
+        self.connections_of: List[int] = []  # which brought requests[i], counted as they first did
+        self._numbers: Dict[int, int] = {}
         self.handshake_errors: List[str] = []
         self.peer_certs: List[Dict[str, Any]] = []
         self.ended_by_peer = threading.Event()  # a connection that had a request was closed
@@ -336,7 +337,9 @@ class RawUpstream:
     def _record(self, request: Message, number: int) -> Sequence[Action]:
         with self._lock:
             self.requests.append(request)
-            self.connections_of.append(number)
+            # A probe opens and closes a connection without a request, at any time.
+            own = self._numbers.setdefault(number, len(self._numbers) + 1)
+            self.connections_of.append(own)
             if callable(self.answers):
                 return self.answers(request)
             answer = self.answers[min(self._next, len(self.answers) - 1)]
