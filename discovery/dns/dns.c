@@ -45,6 +45,7 @@ struct dns {
     bool too_many; /* said already */
     struct sl_found *last;
     size_t last_n;
+    char logged_error[160]; /* the same again is no news */
     struct sl_source_status status;
 };
 
@@ -122,7 +123,13 @@ static struct verdict judge(const struct dns *s)
     const struct sl_dns_question *q;
     bool positive = false;
 
+    /* Targets are asked only after an answer that named them: else what they say is of before. */
+    bool asked =
+        s->lookup.mains[0].type != SL_DNS_SRV || s->lookup.mains[0].outcome == SL_RESOLVER_ANSWER;
     for (size_t i = 0; (q = sl_dns_lookup_question(&s->lookup, i)) != NULL; i++) {
+        if (i >= s->lookup.mains_n && !asked) {
+            break;
+        }
         if (q->outcome == SL_RESOLVER_FAILED) {
             v.failed = v.failed != NULL ? v.failed : q;
             v.unknown = v.unknown || !q->known;
@@ -195,11 +202,16 @@ static void note_size(struct dns *s)
 
 static void fail(struct dns *s, const char *name, const char *reason, uint64_t delay_ms)
 {
+    char text[sizeof(s->status.last_error)];
+
     s->status.errors_n++;
-    (void)snprintf(s->status.last_error, sizeof(s->status.last_error), "%.100s: %s", name,
-                   reason); /* cut on purpose */
-    sl_log(SL_LOG_WARN, "discovery_failed", {"pool", SL_LOG_STR(s->pool->name)},
-           {"error", SL_LOG_STR(s->status.last_error)}, {"retry_ms", SL_LOG_UINT(delay_ms)});
+    (void)snprintf(text, sizeof(text), "%.100s: %s", name, reason); /* cut on purpose */
+    bool is_news = strcmp(text, s->logged_error) != 0;
+    memcpy(s->status.last_error, text, sizeof(text));
+    memcpy(s->logged_error, text, sizeof(text));
+    sl_log(is_news ? SL_LOG_WARN : SL_LOG_DEBUG, "discovery_failed",
+           {"pool", SL_LOG_STR(s->pool->name)}, {"error", SL_LOG_STR(s->status.last_error)},
+           {"retry_ms", SL_LOG_UINT(delay_ms)});
 }
 
 /* False: no memory. */
@@ -255,6 +267,7 @@ static void on_done(struct sl_dns_lookup *l)
     if (complete) {
         s->failures_n = 0;
         s->status.last_error[0] = '\0';
+        s->logged_error[0] = '\0';
     } else if (s->failures_n < FAILURES_COUNT_MAX_N) {
         s->failures_n++;
     }

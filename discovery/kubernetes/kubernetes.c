@@ -12,6 +12,7 @@
 #include "discovery/discovery.h"
 #include "discovery/sources.h"
 #include "proxy/base/alloc.h"
+#include "proxy/base/hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,29 +73,48 @@ static void log_legacy(const struct sl_kubernetes *k, const char *reason)
            {"reason", SL_LOG_STR(reason)});
 }
 
-static void on_go_legacy(struct sl_timer *t)
+static void on_change_api(struct sl_timer *t)
 {
-    struct sl_kubernetes *k = sl_container_of(t, struct sl_kubernetes, go_legacy);
+    struct sl_kubernetes *k = sl_container_of(t, struct sl_kubernetes, change_api);
 
     leave_main(k);
-    k->is_legacy = true;
+    if (k->missing_n > 0) { /* else it is the second try */
+        k->is_legacy = !k->is_legacy;
+        k->missing_n = 0;
+    }
     if (join_main(k) != SL_OK) {
-        sl_timer_start(&k->go_legacy, SL_KUBERNETES_RETRY_MS, 0);
+        sl_timer_start(&k->change_api, SL_KUBERNETES_RETRY_MS, 0);
         return;
     }
-    log_legacy(k,
-               "the server has no EndpointSlices of discovery.k8s.io/v1: Endpoints are used, "
-               "without draining and zones");
+    log_legacy(k, k->is_legacy
+                      ? "the server has no EndpointSlices of discovery.k8s.io/v1: Endpoints "
+                        "are used, without draining and zones"
+                      : "the server has no Endpoints either: EndpointSlices are tried again");
+}
+
+static bool knows_api(const struct sl_kubernetes *k)
+{
+    for (size_t i = 0; i < k->parts_n; i++) {
+        if (sl_watch_synced(&k->parts[i].main)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The server answers a list of a group that it does not have so; a namespace that is not there has
- * an empty list. */
+ * an empty list. Not once: what stands before a server that starts says 404 too. */
 static void on_refused(struct sl_watch_sub *sub, uint16_t status)
 {
     struct sl_kubernetes *k = sub->arg;
+    bool missing = status == 404 || (status == 403 && k->is_legacy); /* few may read both */
 
-    if (status == 404 && !k->is_legacy && !sl_watch_synced(sub)) {
-        sl_timer_start(&k->go_legacy, 0, 0); /* not here: it leaves the watch that speaks */
+    if (knows_api(k)) {
+        return;
+    }
+    k->missing_n = missing ? k->missing_n + 1 : 0;
+    if (k->missing_n >= SL_KUBERNETES_MISSING_N) {
+        sl_timer_start(&k->change_api, 0, 0); /* not here: it leaves the watch that speaks */
     }
 }
 
@@ -191,7 +211,7 @@ static void let_go(struct sl_kubernetes *k)
     sl_inference_fini(&k->inference);
     sl_zone_leave(&k->zone_sub);
     sl_kubernetes_apply_fini(k);
-    sl_timer_stop(&k->go_legacy);
+    sl_timer_stop(&k->change_api);
     sl_watches_access_unref(&k->access);
     sl_free(k->parts);
     sl_free(k->merge_parts);
@@ -237,7 +257,7 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
     k->sink = sink;
     k->is_legacy = sl_kubernetes_conf(k)->api == SL_KUBE_API_ENDPOINTS;
     sl_kubernetes_apply_init(k);
-    sl_timer_init(&k->go_legacy, k->loop, on_go_legacy);
+    sl_timer_init(&k->change_api, k->loop, on_change_api);
     int rc = join_all(k, config, err);
     if (rc != SL_OK) {
         let_go(k);
@@ -256,6 +276,18 @@ static void stop(struct sl_source *source)
 {
     SL_ASSERT(source->ops == &sl_kubernetes_source_ops, "source %p", (void *)source);
     let_go(sl_container_of(source, struct sl_kubernetes, base));
+}
+
+static uint64_t identity(const struct sl_source *source)
+{
+    const struct sl_kubernetes *k = sl_container_of_const(source, struct sl_kubernetes, base);
+    uint64_t h = sl_hash(sl_slice_of(k->access->access->server), 0);
+
+    for (size_t i = 0; i < k->parts_n; i++) {
+        const char *ns = k->parts[i].namespace_;
+        h = sl_hash(sl_slice_of(ns != NULL ? ns : ""), h);
+    }
+    return h;
 }
 
 /* ---- Status */
@@ -307,7 +339,10 @@ static void status(const struct sl_source *source, struct sl_source_status *out)
         add_status(out, &k->parts[i].pods);
     }
     for (size_t i = 0; i < SL_ARRAY_LEN(k->inference.sides); i++) {
-        add_status(out, &k->inference.sides[i].sub);
+        if (i == k->inference.used || !sl_watch_synced(&k->inference.sides[k->inference.used].sub))
+        {
+            add_status(out, &k->inference.sides[i].sub); /* the other is not in use yet */
+        }
     }
     for (size_t i = 0; i < SL_ARRAY_LEN(odd) && out->last_error[0] == '\0'; i++) {
         (void)snprintf(out->last_error, sizeof(out->last_error), "%s", odd[i]); /* fits */
@@ -333,5 +368,6 @@ const struct sl_source_ops sl_kubernetes_source_ops = {
     .start = start,
     .stop = stop,
     .status = status,
+    .identity = identity,
     .doubt = doubt,
 };

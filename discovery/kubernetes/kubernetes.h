@@ -17,6 +17,7 @@
 
 #include "proxy/io/loop.h"
 
+#define SL_KUBERNETES_MISSING_N 3
 #define SL_KUBERNETES_RETRY_MS 1000 /* of what memory was lacking for */
 
 /* One namespace, or all of them at once. */
@@ -42,7 +43,8 @@ struct sl_kubernetes {
     struct sl_list_watch hint;          /* are there pods for a selector that no slice matches? */
     char pods_path[SL_KUBE_PATH_BYTES]; /* of the first part */
     bool has_hint;
-    bool is_legacy; /* Endpoints instead of slices */
+    bool is_legacy;     /* Endpoints instead of slices */
+    uint32_t missing_n; /* answers in a row that there is no such API */
     bool warned_fqdn;
     bool pushed;
     char note[160]; /* what is wrong with what we were told, "" for nothing */
@@ -53,7 +55,7 @@ struct sl_kubernetes {
     uint64_t changed_us; /* first change that is not applied; 0: none */
     struct sl_task apply_now;
     struct sl_timer apply_later;
-    struct sl_timer go_legacy;
+    struct sl_timer change_api;
 };
 
 static inline const struct sl_kubernetes_config *sl_kubernetes_conf(const struct sl_kubernetes *k)

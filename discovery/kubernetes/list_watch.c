@@ -154,7 +154,7 @@ void sl_list_watch_note_warning(struct sl_list_watch *lw)
 void sl_list_watch_fail_fetch(struct sl_list_watch *lw, bool wants_list,
                               const struct sl_fetch_result *result)
 {
-    lw->is_away = result->status == 0;
+    lw->is_away = result->status == 0 && result->code != SL_ETLS;
     sl_list_watch_fail(lw, wants_list, result->retry_after_s, result->error);
     lw->is_away = false;
 }
@@ -233,14 +233,15 @@ void sl_list_watch_note_listed(struct sl_list_watch *lw)
     lw->is_latest = true;
 }
 
-void sl_list_watch_on_end(struct sl_list_watch *lw, bool is_quick)
+void sl_list_watch_on_end(struct sl_list_watch *lw, bool is_quick, bool progressed)
 {
     sl_compare_close(&lw->compare);
     lw->status.connected = true;
     lw->failures_n = is_quick ? lw->failures_n : 0;
     lw->quick_ends_n = is_quick ? lw->quick_ends_n + 1 : 0;
-    if (lw->quick_ends_n > QUICK_FREE_N) {
-        (void)wait_ms(lw, lw->quick_ends_n - QUICK_FREE_N, 0); /* no failure to tell of */
+    if (lw->quick_ends_n > QUICK_FREE_N)
+    { /* no failure to tell of; slow readers are cut in storms */
+        (void)wait_ms(lw, progressed ? 1 : lw->quick_ends_n - QUICK_FREE_N, 0);
     } else {
         go_on(lw);
     }

@@ -41,7 +41,7 @@ void sl_list_watch_expire(struct sl_list_watch *lw, const char *error);
 void sl_list_watch_note_listed(struct sl_list_watch *lw);
 void sl_list_watch_prove_fresh(struct sl_list_watch *lw);
 void sl_list_watch_recover(struct sl_list_watch *lw);
-/* A watch ended in order. is_quick: at once and without an event. */
-void sl_list_watch_on_end(struct sl_list_watch *lw, bool is_quick);
+/* A watch ended in order. is_quick: at once; progressed: but not before it brought something. */
+void sl_list_watch_on_end(struct sl_list_watch *lw, bool is_quick, bool progressed);
 
 #endif

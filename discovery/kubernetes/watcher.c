@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #define QUICK_MS 1000
+#define STEADY_MS 10000
+#define TROUBLE_N 5
 
 static const struct sl_fetch_ops watch_ops;
 
@@ -118,9 +120,11 @@ static void on_marker(struct sl_list_watch *lw)
 static void note_progress(struct sl_list_watch *lw)
 {
     sl_list_watch_prove_fresh(lw);
-    lw->failures_n = 0;
-    lw->expired_n = 0;
-    lw->quick_ends_n = 0;
+    if (sl_loop_now_ms(lw->loop) - lw->phase_at_ms >= STEADY_MS) {
+        lw->failures_n = 0;
+        lw->expired_n = 0;
+        lw->quick_ends_n = 0;
+    }
 }
 
 static void on_event(struct sl_list_watch *lw, const struct sl_replica_result *result)
@@ -240,7 +244,7 @@ static void on_stream_done(struct sl_list_watch *lw, const struct sl_fetch_resul
 static void on_watch_end(struct sl_list_watch *lw)
 {
     bool is_early = sl_loop_now_ms(lw->loop) - lw->phase_at_ms < QUICK_MS;
-    sl_list_watch_on_end(lw, is_early && !lw->progressed);
+    sl_list_watch_on_end(lw, is_early, lw->progressed);
 }
 
 static void on_done(void *arg, const struct sl_fetch_result *result)
@@ -256,8 +260,12 @@ static void on_done(void *arg, const struct sl_fetch_result *result)
     } else if (result->status == 200) {
         on_watch_end(lw);
     } else {
-        /* 400: a version that this server does not understand */
-        sl_list_watch_fail_answer(lw, result->status == 400, result);
+        /* A version that this server does not understand, or has not reached since a backup was
+         * restored; or one may list and not watch. But a server that starts refuses for a while. */
+        bool wants_list =
+            result->status == 400 || result->status == 504 ||
+            (result->status != 401 && result->status != 429 && lw->failures_n >= TROUBLE_N);
+        sl_list_watch_fail_answer(lw, wants_list, result);
     }
 }
 

@@ -48,6 +48,7 @@ static char *identity_of(const struct sl_config *config)
         sl_text_append_str(&t, texts[i] != NULL ? texts[i] : "");
         sl_text_append_str(&t, "\n");
     }
+    sl_text_append_str(&t, config->kubernetes.allow_insecure_tls ? "insecure\n" : "\n");
     if (texts[0] != NULL && stat(texts[0], &st) == 0) {
         sl_text_printf(&t, "%ju %ju %jd %jd.%09ld", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
                        (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);

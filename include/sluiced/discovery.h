@@ -140,6 +140,10 @@ struct sl_source_ops {
 
     void (*status)(const struct sl_source *source, struct sl_source_status *out);
 
+    /* Of what the config's words came to: which server, which namespaces. Together with the pool's
+     * identity_hash it tells whose endpoints these are. NULL: the words say it all. */
+    uint64_t (*identity)(const struct sl_source *source);
+
     /* The data path could not connect to an endpoint that source named: it may be news that the
      * source has missed. It asks again soon, but not more often than its server bears. NULL where
      * there is nobody to ask. */

@@ -14,6 +14,7 @@
 #define LOOK_MS 50   /* whether a source that was just started has failed */
 #define WAIT_MS 1000 /* for its first answer */
 #define WRITE_EVERY_MS 1000
+#define RETRY_WRITE_MS 3000
 
 /* NULL: nothing is to be written or read. */
 static const char *dir_of(const struct sl_config *config, const struct sl_pool_config *conf)
@@ -26,10 +27,13 @@ static const char *dir_of(const struct sl_config *config, const struct sl_pool_c
 
 static struct sl_last_good_key key_of(const struct sl_run_source *rs, const char *dir)
 {
+    const struct sl_source *source = rs->source;
+    uint64_t more = source->ops->identity != NULL ? source->ops->identity(source) : 0;
+
     return (struct sl_last_good_key){
         .dir = dir,
         .pool = rs->pool->pool->name,
-        .identity_hash = rs->identity_hash,
+        .identity_hash = rs->identity_hash ^ more,
     };
 }
 
@@ -52,6 +56,8 @@ static void write_now(struct sl_run_source *rs)
         return;
     }
     rp->cache_errors_n++;
+    rs->unwritten = true; /* it is tried again, and at the end */
+    sl_timer_start(&rs->write_later, RETRY_WRITE_MS, 0);
     if (!rp->cache_failed) { /* once, until it works again */
         rp->cache_failed = true;
         sl_log(SL_LOG_ERROR, "discovery_cache_not_written", {"pool", SL_LOG_STR(rp->pool->name)},
@@ -128,7 +134,7 @@ static void on_look(struct sl_timer *t)
         return;
     }
     rs->source->ops->status(rs->source, &status);
-    if (status.errors_n > 0 || waited_ms >= WAIT_MS) {
+    if (status.last_error[0] != '\0' || waited_ms >= WAIT_MS) {
         sl_timer_stop(&rs->look);
         use_written(rs, rs->config->discovery.cache);
     }
@@ -151,8 +157,8 @@ void sl_last_set_begin(struct sl_run_source *rs, const struct sl_pool_config *co
 void sl_last_set_end(struct sl_run_source *rs)
 {
     sl_timer_stop(&rs->look);
-    sl_timer_stop(&rs->write_later);
     if (rs->unwritten && rs == rs->pool->running) {
         write_now(rs);
     }
+    sl_timer_stop(&rs->write_later);
 }

@@ -9,10 +9,12 @@
 
 #include "discovery/found.h"
 #include "proxy/base/alloc.h"
+#include "proxy/base/hash.h"
 #include "proxy/upstream/pool.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* A set on its way back. Made together with it, so that coming back needs no memory. */
 struct set_return {
@@ -194,6 +196,22 @@ static void source_free(struct sl_run_source *rs)
     sl_free(rs);
 }
 
+/* A kubeconfig that was written anew may name another server, or another token. */
+static uint64_t version_of(const struct sl_config *config, const struct sl_pool_config *conf)
+{
+    const char *kubeconfig = config->kubernetes.kubeconfig;
+    struct stat st;
+
+    if (conf->discover.kind != SL_DISCOVER_KUBERNETES || kubeconfig == NULL ||
+        stat(kubeconfig, &st) != 0)
+    {
+        return 0;
+    }
+    const uint64_t facts[] = {(uint64_t)st.st_ino, (uint64_t)st.st_size,
+                              (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec};
+    return sl_hash((struct sl_slice){(const char *)facts, sizeof(facts)}, 0);
+}
+
 /* *where: rp->running or rp->next, set before the source starts, for it may push at once. */
 static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
                         const struct sl_pool_config *conf, struct sl_run_source **where,
@@ -208,6 +226,7 @@ static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
     rs->pool = rp;
     rs->config = sl_config_ref(config);
     rs->identity_hash = conf->identity_hash;
+    rs->version = version_of(config, conf);
     sl_last_set_init(rs);
     *where = rs;
     int rc = ops->start(conf, config, rp->process->discovery, &rs->sink, &rs->source, err);
@@ -351,7 +370,9 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
             sl_last_set_begin(rp->running, conf);
             rc = update_health(rp, config, conf, err);
         }
-    } else if (rp->running->identity_hash != conf->identity_hash) {
+    } else if (rp->running->identity_hash != conf->identity_hash ||
+               rp->running->version != version_of(config, conf))
+    {
         rc = source_start(rp, config, conf, &rp->next, err);
     }
     if (rc != SL_OK) {

@@ -54,6 +54,7 @@ struct sl_run_source {
     struct sl_run_pool *pool;
     const struct sl_config *config; /* one reference */
     uint64_t identity_hash;
+    uint64_t version; /* of what it was loaded from beside the config */
     struct sl_source *source;
     struct sl_found *found; /* of the last snapshot, to build again by another policy */
     size_t found_n;

@@ -56,6 +56,9 @@ void sl_watch_add(struct sl_watch *w, const struct sl_config *config)
     for (size_t i = 0; i < config->pools_n; i++) {
         add_tls(w, config->pools[i].tls);
     }
+    if (config->kubernetes.kubeconfig != NULL) {
+        sl_file_watch_add(w->files, config->kubernetes.kubeconfig);
+    }
 }
 
 void sl_watch_prune(struct sl_watch *w, const struct sl_config *config)

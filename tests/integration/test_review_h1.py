@@ -83,6 +83,7 @@ def test_client_that_takes_nothing_of_its_last_answer_is_cut(sluiced, upstream):
     proxy = behind(sluiced, server.address, http={"timeouts": {"write": "300ms", "idle": "1h"}})
     with Wire(proxy.address("edge"), receive_buffer=8192) as wire:
         wire.send(request_bytes("GET", "/"))
+        wait_until(lambda: server.requests, 10, "the request", proxy.log)
         wait_until(lambda: int(proxy.metric("sluiced_listener_connections") or 0) == 0, 10,
                    "the connection to be cut", proxy.log)
         with pytest.raises((ConnectionResetError, Closed)):

@@ -3,6 +3,7 @@
 #include <sluiced/log.h>
 #include <sluiced/time.h>
 
+#include "discovery/kubernetes/kubernetes.h"
 #include "discovery/kubernetes/merge.h"
 #include "proxy/base/alloc.h"
 #include "proxy/io/fetch.h"
@@ -508,8 +509,11 @@ static void a_server_without_slices_is_asked_for_endpoints(void **state)
     (void)state;
 
     start((struct sl_kubernetes_config){.service = "llama"});
-    fake_answer(fake_take(&rig.api, SLICES "labelSelector"), 404, "",
-                "{\"message\":\"the server could not find the requested resource\"}");
+    for (int i = 0; i < SL_KUBERNETES_MISSING_N; i++) { /* once is what stands before a server */
+        assert_false(fake_has(&rig.api, ENDPOINTS));
+        fake_answer(fake_take(&rig.api, SLICES "labelSelector"), 404, "",
+                    "{\"message\":\"the server could not find the requested resource\"}");
+    }
     struct fake_conn *list = fake_take(&rig.api, ENDPOINTS);
     assert_non_null(strstr(list->request, "fieldSelector=metadata.name%3Dllama"));
     assert_null(strstr(list->request, "labelSelector"));
@@ -518,6 +522,23 @@ static void a_server_without_slices_is_asked_for_endpoints(void **state)
     struct fake_conn *watch = fake_take(&rig.api, ENDPOINTS "watch=1");
     assert_non_null(strstr(watch->request, "fieldSelector=metadata.name%3Dllama"));
     fake_open(watch);
+}
+
+/* Neither is there: a server that is not up yet, maybe, or rights that do not reach so far. */
+static void who_has_no_endpoints_either_is_asked_for_slices_again(void **state)
+{
+    (void)state;
+
+    start((struct sl_kubernetes_config){.service = "llama"});
+    for (int i = 0; i < SL_KUBERNETES_MISSING_N; i++) {
+        fake_answer(fake_take(&rig.api, SLICES "labelSelector"), 404, "", "");
+    }
+    for (int i = 0; i < SL_KUBERNETES_MISSING_N; i++) {
+        fake_answer(fake_take(&rig.api, ENDPOINTS), i == 0 ? 403 : 404, "", "");
+    }
+    assert_int_equal(rig.snapshots_n, 0);
+    (void)serve(SLICES, PAGE(SLICE("a", EP("10.0.0.1", "p1"))));
+    expect("10.0.0.1:8000 ");
 }
 
 static void endpoints_can_be_asked_for_by_label(void **state)
@@ -770,6 +791,7 @@ int main(void)
         TEST(each_namespace_has_its_watch),
         TEST(all_namespaces_have_one_together),
         TEST(a_server_without_slices_is_asked_for_endpoints),
+        TEST(who_has_no_endpoints_either_is_asked_for_slices_again),
         TEST(endpoints_can_be_asked_for_by_label),
         TEST(slices_that_were_asked_for_are_waited_for),
         TEST(labels_of_pods_move_an_endpoint_at_once),
