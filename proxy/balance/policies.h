@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policies: one line for each file of this folder; registry.c has the matching rows.
+ * policies: one line for each policy of this folder; registry.c has the matching rows.
  */
 #ifndef SL_BALANCE_POLICIES_H
 #define SL_BALANCE_POLICIES_H
