@@ -387,8 +387,10 @@ static const struct sl_option pool_rows[] = {
      .what = "the name of a policy",
      .read = sl_shape_balance,
      .fallback = "least_request",
-     .help = "How an endpoint is picked: `least_request`, the less busy of two, or "
-             "`round_robin`; both by weight."},
+     .help =
+         "How an endpoint is picked, always by weight: `least_request`, the less busy of two; "
+         "`peak_ewma`, of two the one whose latency (to the first body byte) times its requests "
+         "in flight is lower; `random`; `round_robin`."},
     {.name = "health",
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, health),

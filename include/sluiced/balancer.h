@@ -103,9 +103,11 @@ struct sl_balancer_ops {
     struct sl_endpoint *(*pick)(struct sl_balancer *b, const struct sl_pick *ctx);
 
     /* An attempt begins at ep, which pick returned for this ctx; the pool has counted it already.
-     * Exactly one on_done follows each on_start. Both may be NULL; neither may re-enter pick. */
+     * Exactly one on_done follows each on_start; now_ms: the loop turn's clock. Both may be NULL;
+     * neither may re-enter pick. */
     void (*on_start)(struct sl_balancer *b, struct sl_endpoint *ep, const struct sl_pick *ctx);
-    void (*on_done)(struct sl_balancer *b, struct sl_endpoint *ep, const struct sl_outcome *o);
+    void (*on_done)(struct sl_balancer *b, struct sl_endpoint *ep, const struct sl_outcome *o,
+                    uint64_t now_ms);
 };
 
 /* The one test that stands between a policy and an endpoint: eligible, and not tried before. */

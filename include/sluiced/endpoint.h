@@ -88,6 +88,8 @@ struct sl_endpoint {
     _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
     _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
+
+    _Atomic uint64_t latency; /* packed, learned by proxy/balance/peak_ewma.c alone; 0: unknown */
 };
 
 struct sl_member {

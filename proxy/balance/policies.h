@@ -8,6 +8,8 @@
 #include <sluiced/balancer.h>
 
 extern const struct sl_balancer_ops sl_least_request_ops;
+extern const struct sl_balancer_ops sl_peak_ewma_ops;
+extern const struct sl_balancer_ops sl_random_ops;
 extern const struct sl_balancer_ops sl_round_robin_ops;
 
 #endif

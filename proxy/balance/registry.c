@@ -10,6 +10,8 @@
 
 static const struct sl_balancer_ops *const policies[] = {
     &sl_least_request_ops,
+    &sl_peak_ewma_ops,
+    &sl_random_ops,
     &sl_round_robin_ops,
 };
 

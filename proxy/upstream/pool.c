@@ -320,7 +320,7 @@ void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_en
     SL_ASSERT(before_n > 0, "pool %s, endpoint %u: more requests ended than began", pool->name,
               ep->id);
     if (b->ops->on_done != NULL) {
-        b->ops->on_done(b, ep, outcome);
+        b->ops->on_done(b, ep, outcome, now_ms);
     }
     if (sl_outcome_is_failure(outcome)) {
         sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_FAILURES);
