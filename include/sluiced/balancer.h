@@ -82,6 +82,7 @@ static inline bool sl_outcome_is_failure(const struct sl_outcome *o)
 
 struct sl_balancer_ops {
     const char *name; /* as written in `balance:` */
+    bool takes_key;   /* a pick with key_hash means something to it */
 
     /* Makes *out from a published set. conf: NULL = defaults.
      * Fails with SL_ENOMEM, or SL_ECONFIG where conf does not suit the set; *out is then

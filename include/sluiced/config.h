@@ -186,10 +186,26 @@ struct sl_timeouts_config {
     uint64_t keepalive_idle_ms; /* of an upstream connection; 0: no keep-alive */
 };
 
+enum sl_balance_key_kind {
+    SL_BALANCE_KEY_NONE,
+    SL_BALANCE_KEY_HEADER,
+    SL_BALANCE_KEY_COOKIE,
+    SL_BALANCE_KEY_QUERY,
+    SL_BALANCE_KEY_SOURCE, /* the client's address */
+};
+
+/* By what a policy that takes a key tells requests apart. */
+struct sl_balance_key_config {
+    enum sl_balance_key_kind kind;
+    const char *name; /* of the header, the cookie, the query's parameter */
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
     const char *balance; /* a policy that exists */
+    struct sl_balance_key_config balance_key;
+    uint32_t balance_bound_pct; /* of the mean load, for policies with a key; 0: off */
     struct sl_health_config health;
     const struct sl_tls_config *tls; /* NULL: plaintext */
     struct sl_timeouts_config timeouts;

@@ -8,8 +8,10 @@
 #include <sluiced/balancer.h>
 
 extern const struct sl_balancer_ops sl_least_request_ops;
+extern const struct sl_balancer_ops sl_maglev_ops;
 extern const struct sl_balancer_ops sl_peak_ewma_ops;
 extern const struct sl_balancer_ops sl_random_ops;
+extern const struct sl_balancer_ops sl_ring_hash_ops;
 extern const struct sl_balancer_ops sl_round_robin_ops;
 
 #endif

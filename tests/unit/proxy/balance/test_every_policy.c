@@ -12,10 +12,8 @@
 #include <stdio.h>
 
 static const struct sl_balancer_ops *const every[] = {
-    &sl_least_request_ops,
-    &sl_peak_ewma_ops,
-    &sl_random_ops,
-    &sl_round_robin_ops,
+    &sl_least_request_ops, &sl_maglev_ops,    &sl_peak_ewma_ops,
+    &sl_random_ops,        &sl_ring_hash_ops, &sl_round_robin_ops,
 };
 
 #define FOR_EVERY(ops)         \
