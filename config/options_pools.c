@@ -384,13 +384,17 @@ static const struct sl_option pool_rows[] = {
      .help = "Where endpoints come from. Exactly one of static, kubernetes, file and dns."},
     {.name = "balance",
      .type = SL_OPTION_OWN,
-     .what = "the name of a policy",
+     .what = "the name of a policy or a map",
      .read = sl_shape_balance,
+     .section = &sl_section_balance,
      .fallback = "least_request",
      .help =
          "How an endpoint is picked, always by weight: `least_request`, the less busy of two; "
          "`peak_ewma`, of two the one whose latency (to the first body byte) times its requests "
-         "in flight is lower; `random`; `round_robin`."},
+         "in flight is lower; `random`; `round_robin`; or by a key, as `{policy: ring_hash, "
+         "key: {header: x-session-id}}`: `ring_hash`, where an endpoint that comes or goes "
+         "moves its own keys only; `maglev`, whose shares are more even, and which moves a few "
+         "keys of others."},
     {.name = "health",
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, health),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "shapes.h"
 
-#include <sluiced/balancer.h>
 #include <sluiced/discovery.h>
 
 #include "suggest.h"
@@ -407,24 +406,5 @@ int sl_shape_via(struct sl_decoder *d, const struct sl_yaml_node *node, void *ba
     }
     via->pseudonym = via->received[0].ptr + 4;
     listener->via = via;
-    return SL_OK;
-}
-
-/* ---- balance */
-
-int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
-{
-    struct sl_pool_config *pool = base;
-    const struct sl_balancer_ops *ops;
-    int rc = sl_decode_want_text(d, node, "the name of a policy");
-
-    if (rc != SL_OK) {
-        return rc;
-    }
-    rc = sl_balancer_get(node->text.ptr, sl_decode_at(d, node), &ops, &d->err);
-    if (rc != SL_OK) {
-        return sl_decode_report(d, rc);
-    }
-    pool->balance = ops->name;
     return SL_OK;
 }

@@ -45,9 +45,8 @@ static void list_names(const char *const *names, char *buf, size_t size_bytes)
     }
 }
 
-/* names: two or more, ended by NULL. */
-static int want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node,
-                       const char *const *names, const char *write)
+int sl_want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node, const char *const *names,
+                   const char *write)
 {
     const struct sl_yaml_node *first = NULL;
     char list[NAMES_TEXT_BYTES];
@@ -123,7 +122,7 @@ int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void 
     (void)base;
     static const char *const names[] = {"pool", "split", NULL};
 
-    return want_one_of(d, node, names, "pool: NAME or split: {NAME: 95, OTHER: 5}");
+    return sl_want_one_of(d, node, names, "pool: NAME or split: {NAME: 95, OTHER: 5}");
 }
 
 /* The path of a request is forwarded in the form that it was routed by, and so must that of a route
@@ -186,7 +185,7 @@ int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, vo
             c->kind = (enum sl_discover_kind)i;
         }
     }
-    return want_one_of(d, node, names, "static: [\"10.0.0.7:8000\"]");
+    return sl_want_one_of(d, node, names, "static: [\"10.0.0.7:8000\"]");
 }
 
 int sl_finish_discover_dns(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -297,7 +296,7 @@ int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void
     if (sl_yaml_find(node, SL_SLICE("http")) != NULL) {
         h->kind = SL_HEALTH_CHECK_HTTP;
     }
-    return want_one_of(d, node, names, "http: /health, or health: off");
+    return sl_want_one_of(d, node, names, "http: /health, or health: off");
 }
 
 int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

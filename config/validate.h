@@ -11,6 +11,11 @@
 
 #include "decode.h"
 
+/* Whether exactly one of names stands in node; reports what is missing, or the later of two. names:
+ * two or more, ended by NULL. write: an example. */
+int sl_want_one_of(struct sl_decoder *d, const struct sl_yaml_node *node, const char *const *names,
+                   const char *write) SL_MUST_CHECK;
+
 int sl_finish_admin(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 int sl_finish_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

@@ -9,10 +9,8 @@
 #include <string.h>
 
 static const struct sl_balancer_ops *const policies[] = {
-    &sl_least_request_ops,
-    &sl_peak_ewma_ops,
-    &sl_random_ops,
-    &sl_round_robin_ops,
+    &sl_least_request_ops, &sl_maglev_ops,    &sl_peak_ewma_ops,
+    &sl_random_ops,        &sl_ring_hash_ops, &sl_round_robin_ops,
 };
 
 int sl_balancer_get(const char *name, const struct sl_pos *pos, const struct sl_balancer_ops **out,

@@ -83,6 +83,7 @@ static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *s
 {
     struct sl_pick ctx = {
         .now_ms = now_ms(x),
+        .key_hash = x->key_hash,
         .tried = x->tried,
         .tried_n = x->tried_n,
     };

@@ -12,6 +12,7 @@
 
 #include "access_log.h"
 #include "attempt.h"
+#include "balance_key.h"
 #include "exchange_internal.h"
 #include "forwarded.h"
 #include "route.h"
@@ -181,6 +182,7 @@ void sl_exchange_start(struct sl_exchange *x)
         return;
     }
     x->side = &x->route->sides[x->route->split != NULL ? sl_split_pick(x->route->split) : 0];
+    x->key_hash = sl_balance_key(x);
     if (r->framing.kind == SL_FRAMING_LENGTH &&
         r->framing.length_bytes > x->route->conf->max_body_bytes)
     {

@@ -148,6 +148,7 @@ struct sl_exchange {
     const struct sl_endpoint *tried[SL_EXCHANGE_TRIES_N];
     uint32_t tried_n;
     uint32_t attempts_n;
+    uint64_t key_hash; /* for the pool's policy; 0: no key */
 
     struct sl_request_head request;
     struct sl_forwarded *forwarded; /* NULL: what earlier hops said is not taken */

@@ -387,7 +387,8 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
                         const struct sl_pool_config *conf)
 {
     struct sl_error err;
-    bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0;
+    bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0 ||
+                   rp->conf->balance_bound_pct != conf->balance_bound_pct;
     const struct sl_config *old = rp->config;
     bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
 

@@ -331,6 +331,50 @@ static void trusted_proxies_are_networks_addresses_and_unix(void **state)
     sl_config_unref(&c);
 }
 
+static void options_of_balance_reach_their_fields(void **state)
+{
+    static const struct {
+        const char *balance;
+        const char *policy;
+        enum sl_balance_key_kind kind;
+        const char *name;
+        uint32_t bound_pct;
+    } rows[] = {
+        {"random", "random", SL_BALANCE_KEY_NONE, NULL, 0},
+        {"{ policy: peak_ewma }", "peak_ewma", SL_BALANCE_KEY_NONE, NULL, 125},
+        {"{ policy: ring_hash, key: { header: x-session-id } }", "ring_hash", SL_BALANCE_KEY_HEADER,
+         "x-session-id", 125},
+        {"{ policy: maglev, key: { cookie: sid }, bound: 1.5 }", "maglev", SL_BALANCE_KEY_COOKIE,
+         "sid", 150},
+        {"{ policy: maglev, key: { query: user }, bound: 2 }", "maglev", SL_BALANCE_KEY_QUERY,
+         "user", 200},
+        {"{ policy: maglev, key: { query: user }, bound: 1.01 }", "maglev", SL_BALANCE_KEY_QUERY,
+         "user", 101},
+        {"{ key: { source: true }, bound: off, policy: ring_hash }", "ring_hash",
+         SL_BALANCE_KEY_SOURCE, NULL, 0},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        char text[256];
+        (void)snprintf(text, sizeof(text),
+                       "pools: { p: { discover: { static: [\"10.0.0.7:80\"] }, balance: %s } }\n"
+                       "listeners: [{ name: a, bind: \"0.0.0.0:0\", http: { routes: [{ name: r, "
+                       "pool: p }] } }]\n",
+                       rows[i].balance);
+        const struct sl_config *c = must_parse(text);
+        const struct sl_pool_config *p = &c->pools[0];
+        const char *name = p->balance_key.name;
+
+        assert_string_equal(p->balance, rows[i].policy);
+        assert_int_equal(p->balance_key.kind, rows[i].kind);
+        check(rows[i].name == NULL ? name == NULL : strcmp(name, rows[i].name) == 0, "%s: %s",
+              rows[i].balance, name != NULL ? name : "no name");
+        assert_int_equal(p->balance_bound_pct, rows[i].bound_pct);
+        sl_config_unref(&c);
+    }
+}
+
 static void options_of_pools_reach_their_fields(void **state)
 {
     const struct sl_config *c = must_parse(
@@ -798,6 +842,7 @@ int main(void)
         cmocka_unit_test(each_word_of_ambiguous_is_one_flag_of_the_policy),
         cmocka_unit_test(paths_of_routes_come_to_the_form_of_those_of_requests),
         cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
+        cmocka_unit_test(options_of_balance_reach_their_fields),
         cmocka_unit_test(options_of_pools_reach_their_fields),
         cmocka_unit_test(a_dns_source_has_its_options_and_checks_by_itself),
         cmocka_unit_test(kubernetes_sources_can_be_narrowed_and_widened),

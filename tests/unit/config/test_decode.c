@@ -202,6 +202,43 @@ static void what_is_wrong_is_said_in_full(void **state)
         {POOL("balance: round_robin"),
          "1:13: pools.p.discover: missing; expected a map with static, kubernetes, file or "
          "dns"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: ring_hash"),
+         "1:63: pools.p.balance: ring_hash needs a key; write { policy: ring_hash, key: { header: "
+         "x-session-id } }, or key: { source: true } for the client's address"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev }"),
+         "1:63: pools.p.balance: maglev needs a key; write { policy: maglev, key: { header: "
+         "x-session-id } }, or key: { source: true } for the client's address"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: [random]"),
+         "1:63: pools.p.balance: expected the name of a policy or a map with one, found a list of "
+         "1"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { key: { source: true } }"),
+         "1:63: pools.p.balance.policy: missing; expected the name of a policy"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: random, key: { source: "
+              "true } }"),
+         "1:81: pools.p.balance.key: means nothing to random; remove it, or write policy: "
+         "ring_hash or policy: maglev"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: random, bound: 2 }"),
+         "1:81: pools.p.balance.bound: means nothing to random; remove it, or write policy: "
+         "ring_hash or policy: maglev"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev, key: {} }"),
+         "1:86: pools.p.balance.key: expected header, cookie, query or source, found none; write "
+         "header: x-session-id"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev, key: { header: "
+              "a, cookie: b } }"),
+         "1:99: pools.p.balance.key.cookie: excludes header, which stands at line 1; remove one of "
+         "them"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev, key: { source: "
+              "true }, bound: 1 }"),
+         "1:111: pools.p.balance.bound: expected a number from 1.01 to 10 with at most two digits "
+         "behind the point, or off, found \"1\"; write 1.25"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev, key: { source: "
+              "true }, bound: 1.255 }"),
+         "1:111: pools.p.balance.bound: expected a number from 1.01 to 10 with at most two digits "
+         "behind the point, or off, found \"1.255\"; write 1.25"},
+        {POOL("discover: { static: [\"10.0.0.7:80\"] }, balance: { policy: maglev, key: { source: "
+              "true }, bound: 10.01 }"),
+         "1:111: pools.p.balance.bound: expected a number from 1.01 to 10 with at most two digits "
+         "behind the point, or off, found \"10.01\"; write 1.25"},
         {POOL("discover: {}"),
          "1:25: pools.p.discover: expected static, kubernetes, file or dns, found none; write "
          "static: [\"10.0.0.7:8000\"]"},

@@ -7,7 +7,8 @@
 
 static void each_policy_is_found_by_its_own_name(void **state)
 {
-    static const char *const names[] = {"least_request", "peak_ewma", "random", "round_robin"};
+    static const char *const names[] = {"least_request", "maglev",    "peak_ewma",
+                                        "random",        "ring_hash", "round_robin"};
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(names); i++) {
@@ -29,8 +30,8 @@ static void an_unknown_name_is_answered_with_the_names_there_are(void **state)
     assert_int_equal(sl_balancer_get("fastest", &pos, &ops, &err), SL_ECONFIG);
     assert_null(ops);
     assert_string_equal(err.message,
-                        "expected one of: least_request peak_ewma random round_robin; found "
-                        "\"fastest\"");
+                        "expected one of: least_request maglev peak_ewma random ring_hash "
+                        "round_robin; found \"fastest\"");
     assert_int_equal(err.line, 3);
 }
 
