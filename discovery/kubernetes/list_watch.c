@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STEADY_MS 10000 /* a watch that was open so long was no failure of the connection */
-#define QUICK_FREE_N 3  /* a server that cuts slow readers does so in order: resume at once */
+#define QUICK_FREE_N 3 /* a server that cuts slow readers does so in order: resume at once */
 #define RETRY_AFTER_MAX_S 300
 
 void sl_list_watch_prove_fresh(struct sl_list_watch *lw)
@@ -120,7 +119,9 @@ static void end_attempt(struct sl_list_watch *lw, bool wants_list, enum sl_relis
     lw->is_refused = false;
     lw->list_cause = wants_list && !lw->wants_list ? cause : lw->list_cause;
     lw->wants_list = wants_list;
-    if (lw->phase == SL_PHASE_WATCH && sl_loop_now_ms(lw->loop) - lw->phase_at_ms >= STEADY_MS) {
+    if (lw->phase == SL_PHASE_WATCH &&
+        sl_loop_now_ms(lw->loop) - lw->phase_at_ms >= SL_WATCH_STEADY_MS)
+    {
         lw->failures_n = 0;
     }
 }

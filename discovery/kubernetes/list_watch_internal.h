@@ -10,6 +10,8 @@
 #define SL_KUBERNETES_LIST_WATCH_INTERNAL_H
 
 #include "list_watch.h"
+
+#define SL_WATCH_STEADY_MS 10000 /* one that was open so long: no failure of its connection */
 #include "request.h"
 
 #define SL_OBJECT_MAX_BYTES (8U << 20)

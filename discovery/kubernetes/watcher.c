@@ -8,7 +8,6 @@
 #include <stdio.h>
 
 #define QUICK_MS 1000
-#define STEADY_MS 10000
 #define TROUBLE_N 5
 
 static const struct sl_fetch_ops watch_ops;
@@ -120,7 +119,7 @@ static void on_marker(struct sl_list_watch *lw)
 static void note_progress(struct sl_list_watch *lw)
 {
     sl_list_watch_prove_fresh(lw);
-    if (sl_loop_now_ms(lw->loop) - lw->phase_at_ms >= STEADY_MS) {
+    if (sl_loop_now_ms(lw->loop) - lw->phase_at_ms >= SL_WATCH_STEADY_MS) {
         lw->failures_n = 0;
         lw->expired_n = 0;
         lw->quick_ends_n = 0;

@@ -75,3 +75,37 @@ const struct sl_member *sl_lottery_less_busy(const struct sl_lottery *l, struct 
     const struct sl_member *second = sl_lottery_draw(l, rng, ctx, first);
     return second != NULL && busier(first, second) ? second : first;
 }
+
+int sl_lottery_build(const struct sl_balancer_ops *ops, const struct sl_endpoint_set *set,
+                     struct sl_balancer_table **out, struct sl_error *err)
+{
+    struct sl_lottery_table *t = sl_alloc(sizeof(*t));
+
+    if (t != NULL) {
+        t->lottery = sl_lottery_new(set);
+    }
+    if (t == NULL || t->lottery == NULL) {
+        sl_free(t);
+        return sl_error_set(err, SL_ENOMEM, NULL, "no memory for %zu endpoints", set->members_n);
+    }
+    t->base.ops = ops;
+    t->base.state_bytes = sizeof(struct sl_lottery_state);
+    *out = &t->base;
+    return SL_OK;
+}
+
+void sl_lottery_table_free(struct sl_balancer_table *table)
+{
+    struct sl_lottery_table *t = sl_container_of(table, struct sl_lottery_table, base);
+
+    sl_lottery_free(t->lottery);
+    sl_free(t);
+}
+
+void sl_lottery_attach(struct sl_balancer *b, const struct sl_balancer_table *table,
+                       struct sl_rng *rng)
+{
+    b->ops = table->ops;
+    b->table = table;
+    sl_container_of(b, struct sl_lottery_state, base)->rng = rng;
+}

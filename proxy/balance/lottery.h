@@ -36,4 +36,23 @@ const struct sl_member *sl_lottery_draw(const struct sl_lottery *l, struct sl_rn
 const struct sl_member *sl_lottery_less_busy(const struct sl_lottery *l, struct sl_rng *rng,
                                              const struct sl_pick *ctx);
 
+/* ---- Table and state of a policy that needs nothing but a lottery and chance */
+
+struct sl_lottery_table {
+    struct sl_balancer_table base;
+    struct sl_lottery *lottery;
+};
+
+struct sl_lottery_state {
+    struct sl_balancer base;
+    struct sl_rng *rng;
+};
+
+/* As build of balancer.h, for the policy of these ops. */
+int sl_lottery_build(const struct sl_balancer_ops *ops, const struct sl_endpoint_set *set,
+                     struct sl_balancer_table **out, struct sl_error *err) SL_MUST_CHECK;
+void sl_lottery_table_free(struct sl_balancer_table *table);
+void sl_lottery_attach(struct sl_balancer *b, const struct sl_balancer_table *table,
+                       struct sl_rng *rng);
+
 #endif
