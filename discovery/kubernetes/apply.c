@@ -19,8 +19,8 @@ static size_t objects_n(const struct sl_kubernetes *k)
     size_t n = 0;
 
     for (size_t i = 0; i < k->parts_n; i++) {
-        const struct sl_list_watch *lw = k->parts[i].main.lw;
-        n += lw != NULL ? lw->replica.store.n : 0;
+        const struct sl_store *objects = sl_watch_objects(&k->parts[i].main);
+        n += objects != NULL ? objects->n : 0;
     }
     return n;
 }
@@ -152,7 +152,7 @@ static void push(struct sl_kubernetes *k)
 static int use_inference_pool(struct sl_kubernetes *k, struct sl_merge_input *in, const char **odd)
 {
     static const struct sl_kube_port no_port = {.name = ""};
-    const struct sl_store *pools = &k->parts[0].main.lw->replica.store;
+    const struct sl_store *pools = sl_watch_objects(&k->parts[0].main);
     const struct sl_kube_object *pool = pools->n > 0 ? pools->items[0] : NULL;
     const char *selector = pool != NULL ? pool->selector : NULL;
     int rc = sl_inference_follow(&k->inference, selector, &k->merge_parts[0].objects);
@@ -195,9 +195,8 @@ static int choose_input(struct sl_kubernetes *k, struct sl_merge_input *in, cons
     }
     for (size_t i = 0; i < k->parts_n; i++) {
         const struct sl_kubernetes_part *part = &k->parts[i];
-        k->merge_parts[i].objects = &part->main.lw->replica.store;
-        k->merge_parts[i].pods =
-            sl_kubernetes_has_pods_beside(k) ? &part->pods.lw->replica.store : NULL;
+        k->merge_parts[i].objects = sl_watch_objects(&part->main);
+        k->merge_parts[i].pods = sl_watch_objects(&part->pods);
     }
     return SL_OK;
 }

@@ -5,6 +5,7 @@
 #include <sluiced/time.h>
 
 #include "answer.h"
+#include "json.h"
 #include "replica.h"
 #include "request.h"
 
@@ -161,7 +162,7 @@ static bool differs(const char *a, const char *b)
 static int on_item(void *arg, struct sl_slice text)
 {
     struct sl_compare *c = arg;
-    json_t *json = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL);
+    const json_t *json = sl_kube_json_parse(text);
     const char *version = sl_kube_metadata(json, "resourceVersion");
     char key[SL_KUBE_KEY_BYTES];
     int rc = sl_kube_key(json, key);
@@ -176,7 +177,7 @@ static int on_item(void *arg, struct sl_slice text)
             rc = suspect(c, key, o != NULL ? o->version : "", version);
         }
     }
-    json_decref(json);
+    sl_kube_json_done();
     return rc;
 }
 

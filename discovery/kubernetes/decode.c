@@ -113,6 +113,7 @@ static int object_new(const json_t *json, size_t endpoints_n, struct sl_kube_obj
     o->uid = sl_kube_text(&o->arena, json_object_get(metadata, "uid"), SL_KUBE_UID_LEN);
     o->version =
         sl_kube_text(&o->arena, json_object_get(metadata, "resourceVersion"), SL_KUBE_LABEL_LEN);
+    o->service = "";
     o->labels = (struct sl_kube_labels){.version = "", .model = "", .weight = 1};
     if (o->key == NULL || o->uid == NULL || o->version == NULL) {
         sl_kube_object_free(o);

@@ -74,6 +74,7 @@ struct sl_kube_object {
     const char *name; /* in it */
     const char *uid;
     const char *version;        /* resourceVersion */
+    const char *service;        /* of a slice: that it belongs to, "" for none */
     bool is_fqdn;               /* a slice of names: it has no endpoints here */
     uint32_t generation;        /* the store's */
     struct sl_kube_port *ports; /* TCP, with a number */
@@ -83,6 +84,8 @@ struct sl_kube_object {
     struct sl_kube_labels labels; /* pods */
     const char *selector;         /* InferencePool: of its pods; NULL: none that makes sense */
 };
+
+#define SL_KUBE_SERVICE_LABEL "kubernetes.io/service-name" /* of a slice */
 
 /* object: an item of a list, or of a watch event. *out is the caller's. */
 int sl_kube_decode(enum sl_kube_kind kind, const json_t *object, struct sl_kube_object **out)

@@ -143,6 +143,15 @@ static int make_room(struct sl_kube_object *o, size_t ports_n, size_t endpoints_
     return o->ports != NULL && o->endpoints != NULL ? SL_OK : SL_ENOMEM;
 }
 
+static int take_service(struct sl_kube_object *o, const json_t *object)
+{
+    const json_t *labels = json_object_get(json_object_get(object, "metadata"), "labels");
+
+    o->service =
+        sl_kube_text(&o->arena, json_object_get(labels, SL_KUBE_SERVICE_LABEL), SL_KUBE_LABEL_LEN);
+    return o->service != NULL ? SL_OK : SL_ENOMEM;
+}
+
 int sl_kube_decode_slice(struct sl_kube_object *o, const json_t *object)
 {
     /* Both may be null: json_array_size of anything but an array is 0. */
@@ -153,9 +162,8 @@ int sl_kube_decode_slice(struct sl_kube_object *o, const json_t *object)
     int rc = make_room(o, json_array_size(ports), json_array_size(endpoints));
 
     o->is_fqdn = family == AF_INET6 && !sl_kube_is_text(address_type, "IPv6");
-    if (rc == SL_OK) {
-        rc = sl_kube_append_ports(o, ports, "port");
-    }
+    rc = rc == SL_OK ? take_service(o, object) : rc;
+    rc = rc == SL_OK ? sl_kube_append_ports(o, ports, "port") : rc;
     for (size_t i = 0; rc == SL_OK && !o->is_fqdn && i < json_array_size(endpoints); i++) {
         rc = append_endpoint(o, json_array_get(endpoints, i), family);
     }

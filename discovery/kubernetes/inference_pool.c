@@ -83,6 +83,6 @@ int sl_inference_follow(struct sl_inference *i, const char *selector, const stru
         i->used = 1 - i->used;
         used = next;
     }
-    *pods = sl_watch_synced(&used->sub) ? &used->sub.lw->replica.store : NULL;
+    *pods = sl_watch_synced(&used->sub) ? sl_watch_objects(&used->sub) : NULL;
     return rc;
 }

@@ -303,27 +303,28 @@ static void add_status(struct sl_source_status *sum, const struct sl_watch_sub *
     if (sub->lw == NULL) {
         return;
     }
-    const struct sl_source_status *one = &sub->lw->status;
+    struct sl_source_status one;
     bool is_first = sum->watches_n == 0;
 
+    sl_watch_status(sub, &one);
     sum->watches_n++;
-    sum->state = one->state > sum->state ? one->state : sum->state;
-    sum->connected = (is_first || sum->connected) && one->connected;
-    if (is_first || one->fresh_at_ms < sum->fresh_at_ms) {
-        sum->fresh_at_ms = one->fresh_at_ms;
+    sum->state = one.state > sum->state ? one.state : sum->state;
+    sum->connected = (is_first || sum->connected) && one.connected;
+    if (is_first || one.fresh_at_ms < sum->fresh_at_ms) {
+        sum->fresh_at_ms = one.fresh_at_ms;
     }
-    sum->event_at_ms = later(sum->event_at_ms, one->event_at_ms);
-    sum->bookmark_at_ms = later(sum->bookmark_at_ms, one->bookmark_at_ms);
-    sum->events_n += one->events_n;
+    sum->event_at_ms = later(sum->event_at_ms, one.event_at_ms);
+    sum->bookmark_at_ms = later(sum->bookmark_at_ms, one.bookmark_at_ms);
+    sum->events_n += one.events_n;
     for (size_t i = 0; i < SL_RELIST_CAUSES_N; i++) {
-        sum->relists_n[i] += one->relists_n[i];
+        sum->relists_n[i] += one.relists_n[i];
     }
-    sum->reconnects_n += one->reconnects_n;
-    sum->comparisons_n += one->comparisons_n;
-    sum->drift_n += one->drift_n;
-    sum->errors_n += one->errors_n;
+    sum->reconnects_n += one.reconnects_n;
+    sum->comparisons_n += one.comparisons_n;
+    sum->drift_n += one.drift_n;
+    sum->errors_n += one.errors_n;
     if (sum->last_error[0] == '\0') {
-        memcpy(sum->last_error, one->last_error, sizeof(sum->last_error));
+        memcpy(sum->last_error, one.last_error, sizeof(sum->last_error));
     }
 }
 

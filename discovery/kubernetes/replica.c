@@ -3,6 +3,8 @@
 
 #include <sluiced/err.h>
 
+#include "json.h"
+
 #include "proxy/base/alloc.h"
 
 #include <stdio.h>
@@ -17,12 +19,6 @@ void sl_replica_init(struct sl_replica *r, enum sl_kube_kind kind)
 void sl_replica_fini(struct sl_replica *r)
 {
     sl_store_fini(&r->store);
-}
-
-/* NUL may stand inside a text: an annotation of somebody's must not cost us the whole list. */
-static json_t *parse(struct sl_slice text)
-{
-    return text.len > 0 ? json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL) : NULL;
 }
 
 static int take_version(struct sl_replica *r, const json_t *object, bool *progressed)
@@ -60,10 +56,9 @@ void sl_replica_begin(struct sl_replica *r)
 
 int sl_replica_apply_item(struct sl_replica *r, struct sl_slice text)
 {
-    json_t *json = parse(text);
-    int rc = put(r, json);
+    int rc = put(r, sl_kube_json_parse(text));
 
-    json_decref(json);
+    sl_kube_json_done();
     return rc;
 }
 
@@ -132,7 +127,7 @@ static int apply_bookmark(struct sl_replica *r, const json_t *object, struct sl_
 int sl_replica_apply_event(struct sl_replica *r, struct sl_slice line,
                            struct sl_replica_result *out)
 {
-    json_t *event = parse(line);
+    const json_t *event = sl_kube_json_parse(line);
     const char *type = json_string_value(json_object_get(event, "type"));
     const json_t *object = json_object_get(event, "object");
     int rc = SL_OK;
@@ -150,6 +145,6 @@ int sl_replica_apply_event(struct sl_replica *r, struct sl_slice line,
             rc = take_version(r, object, &out->progressed);
         }
     }
-    json_decref(event);
+    sl_kube_json_done();
     return rc;
 }

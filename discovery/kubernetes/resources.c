@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SERVICE_LABEL "kubernetes.io/service-name="
-
 bool sl_resource_is_name(const char *text)
 {
     size_t len = strlen(text);
@@ -49,10 +47,7 @@ static void slices(struct sl_resource *r, const struct sl_kubernetes_config *c,
     r->what.resource = "endpointslices";
     r->what.kind = SL_KUBE_SLICE;
     r->what.selector = c->slices;
-    if (c->service != NULL) {
-        (void)snprintf(r->selector, sizeof(r->selector), SERVICE_LABEL "%.253s", c->service);
-        r->what.selector = r->selector;
-    }
+    r->what.service = c->service;
 }
 
 void sl_resource_main(struct sl_resource *r, const struct sl_kubernetes_config *c,

@@ -17,7 +17,6 @@
 struct sl_resource {
     struct sl_watch_what what;
     char path[SL_KUBE_PATH_BYTES];
-    char selector[320];
     char field_selector[320];
 };
 

@@ -3,6 +3,10 @@
  * watches: what the Kubernetes sources of a process share: accesses, and one list and watch for all
  * that need the same collection, be they pools of one config or of two during a reload.
  *
+ * The slices of services of one namespace are one collection, too: those that are asked for in one
+ * turn of the loop share a watch of "service-name in (a, b)". To an API server each watch is work
+ * for every change of every slice that it has: a hundred of them are what makes it cut the slow.
+ *
  * Lifetime:  process; an access and a watch live as long as somebody holds them
  * Thread:    control thread
  * Ownership: texts given in are copied, but for sl_watch_sub.pool
@@ -52,19 +56,21 @@ void sl_watches_access_unref(struct sl_watches_access **a); /* accepts a NULL in
 struct sl_watch_what {
     const char *path;
     const char *resource;       /* static */
+    const char *service;        /* slices of this one; NULL: those of selector */
     const char *selector;       /* NULL: all */
     const char *field_selector; /* NULL: all */
     enum sl_kube_kind kind;
 };
 
 struct sl_watch;
+struct sl_watch_service;
 
 /* One that follows a watch. Its first members are the caller's to set before it joins; the rest is
  * zero until then. */
 struct sl_watch_sub {
     const char *pool; /* for logs; borrowed until it leaves */
     void *arg;
-    /* The store changed, or is known whole. Not before sl_watch_join returns, and it may neither
+    /* Its objects changed, or are known whole. Not before sl_watch_join returns, and it may neither
      * join nor leave. */
     void (*on_change)(struct sl_watch_sub *sub);
     /* A list was answered by another status than 200. The same holds. May be NULL. */
@@ -73,6 +79,7 @@ struct sl_watch_sub {
     const struct sl_list_watch *lw; /* NULL: it follows none */
     uint64_t changed_us;            /* when what on_change tells of was readable */
     struct sl_watch *watch;
+    struct sl_watch_service *service; /* that it follows; NULL: all of the watch */
     struct sl_list link;
     struct sl_task told; /* of what was there before */
 };
@@ -83,7 +90,13 @@ int sl_watch_join(struct sl_watches *w, struct sl_watches_access *access,
 void sl_watch_leave(struct sl_watch_sub *sub); /* safe to repeat */
 void sl_watch_doubt(struct sl_watch_sub *sub); /* likewise where it follows none */
 
-/* Whether its store is known whole. */
+/* What it follows. NULL where it follows none. Valid until it leaves. */
+const struct sl_store *sl_watch_objects(const struct sl_watch_sub *sub);
+
+/* Of the watch, but with the events of what it follows only. It follows one. */
+void sl_watch_status(const struct sl_watch_sub *sub, struct sl_source_status *out);
+
+/* Whether its objects are known whole. */
 static inline bool sl_watch_synced(const struct sl_watch_sub *sub)
 {
     return sub->lw != NULL && sub->lw->status.synced;

@@ -36,6 +36,7 @@ static struct sl_kube_object *put(struct sl_store *s, const char *key, const cha
     sl_arena_init(&o->arena, 256, 0, NULL, 0);
     o->key = o->name = text_of(o, key);
     o->uid = text_of(o, uid);
+    o->service = "";
     o->labels = (struct sl_kube_labels){.version = "", .model = "", .weight = 1};
     o->ports = sl_arena_alloc_array(&o->arena, ports_n + 1, sizeof(o->ports[0]));
     o->endpoints = sl_arena_alloc_array(&o->arena, eps_n + 1, sizeof(o->endpoints[0]));
