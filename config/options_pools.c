@@ -219,58 +219,6 @@ static const struct sl_section discover_section = {
     .finish = sl_finish_discover,
 };
 
-/* One word, so that `tcp: false` is refused: it would say nothing. */
-static const struct sl_word only_true[] = {{"true", SL_HEALTH_CHECK_TCP}, {NULL, 0}};
-
-static const struct sl_option health_rows[] = {
-    {.name = "http",
-     .type = SL_OPTION_TEXT,
-     SL_FIELD(sl_health_config, path),
-     .what = "a path",
-     .check = sl_value_url_target,
-     .help = "GET of this path; 2xx is healthy. Exactly one of http and tcp."},
-    {.name = "tcp",
-     .type = SL_OPTION_WORD,
-     SL_FIELD(sl_health_config, kind),
-     .words = only_true,
-     .help = "A connection is opened (with the pool's TLS, if any) and closed."},
-    {.name = "interval",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, interval_ms),
-     .fallback = "2s",
-     .min = 10,
-     .max = SL_HOUR_MS,
-     .help = "Between two checks of an endpoint."},
-    {.name = "timeout",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, timeout_ms),
-     .fallback = "1s",
-     .min = 1,
-     .max = SL_HOUR_MS,
-     .help = "For one whole check."},
-    {.name = "rise",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, rise_n),
-     .fallback = "2",
-     .min = 1,
-     .max = 100,
-     .help = "Good checks in a row until it is up again."},
-    {.name = "fall",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, fall_n),
-     .fallback = "3",
-     .min = 1,
-     .max = 100,
-     .help = "Failed checks in a row until it is down."},
-};
-
-static const struct sl_section health_section = {
-    .title = "pools.NAME.health",
-    SL_ROWS(health_rows),
-    .pos_offset = SL_NO_OFFSET,
-    .finish = sl_finish_health,
-};
-
 static const struct sl_option pool_tls_rows[] = {
     {.name = "ca",
      .type = SL_OPTION_FILE,
@@ -393,7 +341,7 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
-     .section = &health_section,
+     .section = &sl_section_health,
      .help =
          "Active checks. Absent: `tcp: true` for static, file and dns; none for kubernetes, where "
          "kubelet checks and readiness counts."},

@@ -168,9 +168,29 @@ enum sl_health_kind {
     SL_HEALTH_CHECK_TCP,
 };
 
+struct sl_status_range {
+    uint16_t first;
+    uint16_t last; /* itself belongs to it */
+};
+
+struct sl_sent_header {
+    const char *name;
+    const char *value;
+};
+
 struct sl_health_config {
     enum sl_health_kind kind;
-    const char *path; /* HTTP */
+    uint16_t port; /* 0: the endpoint's own */
+
+    /* HTTP only */
+    const char *path;
+    const char *host; /* NULL: what is asked */
+    const char *body; /* must stand in the response's body; NULL: nothing must */
+    const struct sl_sent_header *headers;
+    size_t headers_n;
+    const struct sl_status_range *statuses; /* that are healthy; none: 200-299 */
+    size_t statuses_n;
+
     uint64_t interval_ms;
     uint64_t timeout_ms;
     uint32_t rise_n;

@@ -141,14 +141,15 @@ static void plan_next(struct probe *p, uint64_t now_ms)
 static void conclude(struct probe *p, const struct sl_health_result *result)
 {
     uint64_t now_ms = sl_loop_now_ms(p->watch->runner->loop);
-    enum sl_health_verdict verdict = sl_health_verdict_of(result);
+    const struct sl_health_config *conf = &p->watch->conf->health;
+    enum sl_health_verdict verdict = sl_health_verdict_of(result, conf);
     char reason[SL_HEALTH_REASON_BYTES];
 
     p->running = false;
-    (void)sl_health_reason(result, reason); /* returns reason */
+    (void)sl_health_reason(result, conf, reason); /* returns reason */
     log_lack(p, verdict, reason);
     note(p, verdict, reason, result->detail);
-    if (verdict == SL_HEALTH_GOOD) {
+    if (verdict == SL_HEALTH_GOOD && conf->port == 0) { /* else another listener was asked */
         sl_outlier_on_probe_ok(p->endpoint, now_ms);
     }
     plan_next(p, now_ms);
@@ -197,7 +198,9 @@ static void on_due(struct sl_deadline *d)
         return;
     }
     uint64_t success_ms = atomic_load_explicit(&p->endpoint->last_success_ms, memory_order_relaxed);
-    if (!p->has_slot && sl_health_is_proved(success_ms, now_ms, interval_of(w))) {
+    if (!p->has_slot && sl_health_traffic_proves(&w->conf->health) &&
+        sl_health_is_proved(success_ms, now_ms, interval_of(w)))
+    {
         p->started_ms = now_ms;
         note(p, SL_HEALTH_GOOD, "traffic", "");
         plan_next(p, now_ms);
@@ -348,7 +351,8 @@ int sl_health_watch(struct sl_health_runner *r, struct sl_pool *pool,
     w->pool = pool;
     w->conf = conf;
     w->ops = sl_health_checker_get(health->kind);
-    w->target = (struct sl_health_target){r->loop, r->chunks, health, tls, r->scratch};
+    w->target = (struct sl_health_target){r->loop, r->chunks, health, tls, r->scratch, {0}};
+    sl_health_text_init(&w->target.body, health->body);
     sl_list_push_back(&r->watches, &w->link);
     *out = w;
     return SL_OK;

@@ -55,6 +55,31 @@ def test_probe_that_is_never_answered_fails(sluiced, model):
     assert proxy.endpoint("chat", servers[1].address)["health"] == "up"
 
 
+def test_what_a_probe_expects_changes_with_a_reload(sluiced, model):
+    """The status, then the body: judged anew, and down stays down until it is."""
+    server = model()
+    probe = {**HTTP, "http": "/version", "host": "llm.example.com", "headers": {"x-probe": "yes"}}
+    proxy = sluiced(behind([server], health={**probe, "status": [404, "500-599"]}))
+    proxy.wait_health("chat", server.address, "down")
+    assert proxy.reload(behind([server], health={**probe, "status": 200, "body": '"version"'}))
+    proxy.wait_health("chat", server.address, "up")
+    assert proxy.reload(behind([server], health={**probe, "body": '"Version"'}))
+    with Load(proxy.address("edge"), connections=1) as load:
+        proxy.wait_health("chat", server.address, "down")  # although traffic succeeds
+        assert load.failures == []
+    assert [one["reason"] for one in proxy.events("endpoint_down")] == ["status_200", "body"]
+
+
+def test_probe_of_another_port_decides(sluiced, model):
+    servers = [model(), model()]
+    port = int(servers[1].address.rpartition(":")[2])
+    proxy = sluiced(behind(servers[:1], health={**HTTP, "port": port}))
+    proxy.wait_health("chat", servers[0].address, "up")
+    servers[1].control(unhealthy=True)
+    proxy.wait_health("chat", servers[0].address, "down")
+    assert servers[0].state()["probes"] == 0
+
+
 def test_tcp_probe_sees_a_closed_port(sluiced, model):
     servers = [model(), model()]
     proxy = sluiced(behind(servers, health=TCP))
