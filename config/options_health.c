@@ -57,8 +57,9 @@ static const struct sl_option health_rows[] = {
      .fallback = "2s",
      .min = 10,
      .max = SL_HOUR_MS,
-     .help = "Between two checks of an endpoint, give or take 15 %. None is sent while traffic has "
-             "succeeded within it."},
+     .help = "Between two checks of an endpoint, give or take 15 %; a quarter of it, but at least "
+             "100ms, once a check has failed of one that is up, or succeeded of one that is down. "
+             "None is sent while traffic has succeeded within it."},
     {.name = "timeout",
      .type = SL_OPTION_DURATION,
      SL_FIELD(sl_health_config, timeout_ms),

@@ -103,6 +103,17 @@ uint64_t sl_health_stretch_ms(uint64_t interval_ms, uint64_t demand)
     return (interval_ms * factor + PER_MILLE - 1) / PER_MILLE;
 }
 
+uint64_t sl_health_hurried_ms(uint64_t interval_ms, enum sl_health is,
+                              const struct sl_health_streak *streak)
+{
+    bool about_to_change = is == SL_HEALTH_DOWN ? streak->good_n > 0 : streak->bad_n > 0;
+
+    if (!about_to_change || interval_ms <= SL_HEALTH_HURRIED_MS) {
+        return interval_ms;
+    }
+    return interval_ms / 4 > SL_HEALTH_HURRIED_MS ? interval_ms / 4 : SL_HEALTH_HURRIED_MS;
+}
+
 uint64_t sl_health_jitter_ms(uint64_t interval_ms, struct sl_rng *rng)
 {
     uint64_t jitter_ms = interval_ms * SL_HEALTH_JITTER_PCT / 100;

@@ -54,6 +54,11 @@ uint64_t sl_health_demand(uint64_t endpoints_n, uint64_t interval_ms);
  * interval_ms <= 1 h, and demand at most that of 2^26 endpoints at 1 ms. */
 uint64_t sl_health_stretch_ms(uint64_t interval_ms, uint64_t demand);
 
+/* When to ask again: after interval_ms, or after a quarter of it, but not below
+ * SL_HEALTH_HURRIED_MS unless interval_ms is, while the last answer speaks against the state. */
+uint64_t sl_health_hurried_ms(uint64_t interval_ms, enum sl_health is,
+                              const struct sl_health_streak *streak);
+
 /* interval_ms +- SL_HEALTH_JITTER_PCT. */
 uint64_t sl_health_jitter_ms(uint64_t interval_ms, struct sl_rng *rng);
 

@@ -133,7 +133,10 @@ static void log_lack(struct probe *p, enum sl_health_verdict verdict, const char
 static void plan_next(struct probe *p, uint64_t now_ms)
 {
     struct sl_health_runner *r = p->watch->runner;
-    uint64_t due_ms = p->started_ms + sl_health_jitter_ms(interval_of(p->watch), &r->rng);
+    enum sl_health is = atomic_load_explicit(&p->endpoint->health, memory_order_relaxed);
+    /* More than 500 a second cannot come of it: the slots are what they are. */
+    uint64_t interval_ms = sl_health_hurried_ms(interval_of(p->watch), is, &p->streak);
+    uint64_t due_ms = p->started_ms + sl_health_jitter_ms(interval_ms, &r->rng);
 
     sl_deadline_set(sl_loop_wheel(r->loop), &p->deadline, due_ms > now_ms ? due_ms : now_ms + 1);
 }

@@ -176,6 +176,35 @@ static void intervals_stretch_so_that_500_probes_a_second_are_not_exceeded(void 
     }
 }
 
+static void an_endpoint_about_to_change_is_asked_four_times_as_often(void **state)
+{
+    static const struct {
+        uint64_t interval_ms;
+        enum sl_health is;
+        struct sl_health_streak streak;
+        uint64_t hurried_ms;
+    } rows[] = {
+        {2000, SL_HEALTH_UP, {.good_n = 5}, 2000},
+        {2000, SL_HEALTH_UP, {.bad_n = 1}, 500},
+        {2000, SL_HEALTH_DOWN, {.bad_n = 9}, 2000},
+        {2000, SL_HEALTH_DOWN, {.good_n = 1}, 500},
+        {2000, SL_HEALTH_UNKNOWN, {.bad_n = 1}, 500},
+        {2000, SL_HEALTH_UP, {0}, 2000},
+        {2000, SL_HEALTH_DOWN, {0}, 2000},
+        {400, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {300, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {100, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {10, SL_HEALTH_UP, {.bad_n = 1}, 10},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        check(sl_health_hurried_ms(rows[i].interval_ms, rows[i].is, &rows[i].streak) ==
+                  rows[i].hurried_ms,
+              "row %zu", i);
+    }
+}
+
 static void intervals_of_several_pools_stretch_alike(void **state)
 {
     uint64_t demand = sl_health_demand(1000, 1000) + sl_health_demand(1000, 2000);
@@ -223,6 +252,7 @@ int main(void)
         cmocka_unit_test(what_is_healthy_is_the_configs_to_say),
         cmocka_unit_test(traffic_proves_what_a_check_of_the_same_port_asks),
         cmocka_unit_test(intervals_stretch_so_that_500_probes_a_second_are_not_exceeded),
+        cmocka_unit_test(an_endpoint_about_to_change_is_asked_four_times_as_often),
         cmocka_unit_test(intervals_of_several_pools_stretch_alike),
         cmocka_unit_test(jitter_stays_within_15_pct_and_reaches_both_sides),
         cmocka_unit_test(traffic_proves_health_within_one_interval),

@@ -291,6 +291,24 @@ static void traffic_that_succeeds_stands_in_for_a_probe(void **state)
     until_asked(1); /* without traffic it is asked */
 }
 
+static void the_first_failure_hurries_the_next_checks(void **state)
+{
+    (void)state;
+
+    f.conf.health.interval_ms = 2000;
+    f.conf.health.fall_n = 2;
+    watch();
+    members(1, 1); /* not the first set: the next endpoint is asked at once */
+    pod_say(&f.pods[0], &say_503);
+    members(0, 2);
+    until_asked(1);
+    uint64_t began_ms = sl_time_now_ms();
+    until(is_down, "two failures");
+    uint64_t took_ms = sl_time_now_ms() - began_ms;
+    check(took_ms >= 400 && took_ms < 1600, "a quarter of 2 s took %llu ms",
+          (unsigned long long)took_ms);
+}
+
 static void a_check_that_looks_deeper_is_not_spared_by_traffic(void **state)
 {
     static const struct pod_step say_warming = {
@@ -588,6 +606,7 @@ int main(void)
         T(one_that_was_up_survives_a_restart_of_its_listener),
         T(no_answer_within_the_timeout_is_a_failure),
         T(traffic_that_succeeds_stands_in_for_a_probe),
+        T(the_first_failure_hurries_the_next_checks),
         T(a_check_that_looks_deeper_is_not_spared_by_traffic),
         T(a_port_of_its_own_says_nothing_about_a_refused_connect),
         T(a_success_ends_an_ejection_for_a_refused_connect),
