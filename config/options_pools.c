@@ -322,6 +322,30 @@ static const struct sl_section pool_timeouts_section = {
     .pos_offset = SL_NO_OFFSET,
 };
 
+static const struct sl_option slow_start_rows[] = {
+    {.name = "window",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_slow_start_config, window_ms),
+     .fallback = "30s",
+     .min = 100,
+     .max = SL_HOUR_MS,
+     .help = "How long it takes from a tenth to the whole share."},
+    {.name = "aggression",
+     .type = SL_OPTION_OWN,
+     .what = "a number from 0.1 to 10",
+     .read = sl_shape_aggression,
+     .fallback = "1.0",
+     .help = "The share is (age / window) to the power of 1 / aggression: with 1 it grows evenly, "
+             "above 1 faster at first."},
+};
+
+static const struct sl_section slow_start_section = {
+    .title = "pools.NAME.slow_start",
+    SL_ROWS(slow_start_rows),
+    .size_bytes = sizeof(struct sl_slow_start_config),
+    .pos_offset = SL_NO_OFFSET,
+};
+
 static const struct sl_option pool_rows[] = {
     {.name = "discover",
      .type = SL_OPTION_SECTION,
@@ -355,6 +379,13 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, timeouts),
      .section = &pool_timeouts_section,
      .help = "Of the upstream side."},
+    {.name = "slow_start",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_pool_config, slow_start),
+     .section = &slow_start_section,
+     .help = "An endpoint that is new, or is back from failed checks or an ejection, is picked a "
+             "tenth as often at first, and then more and more, whatever the policy. Those of the "
+             "first set are not new. Absent: it is picked like the others at once."},
 };
 
 const struct sl_section sl_section_pool = {

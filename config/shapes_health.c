@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shapes_health: what a health check sends, and what it takes for a good answer.
+ * shapes_health: what a health check sends and takes for a good answer; how endpoints come back.
  */
 #include "scalars.h"
 #include "shapes.h"
@@ -17,7 +17,10 @@ enum {
     STATUSES_MAX_N = 16,
     STATUS_LEAST = 200,
     STATUS_MOST = 599,
-    BODY_MAX_BYTES = 255
+    BODY_MAX_BYTES = 255,
+    MILLI = 1000,
+    AGGRESSION_LEAST_MILLI = 100,
+    AGGRESSION_MOST_MILLI = 10000
 };
 
 /* ---- headers */
@@ -198,5 +201,48 @@ int sl_shape_health_body_check(struct sl_slice text, const struct sl_pos *pos, s
                             "expected a text of 1 to %d bytes, found one of %zu", BODY_MAX_BYTES,
                             text.len);
     }
+    return SL_OK;
+}
+
+/* ---- slow_start */
+
+/* "1", "1.5", "0.25": at most three digits behind the point. Into thousandths. */
+static bool parse_milli(struct sl_slice text, uint64_t max, uint64_t *out)
+{
+    const char *point = text.len > 0 ? memchr(text.ptr, '.', text.len) : NULL;
+    size_t whole_len = point != NULL ? (size_t)(point - text.ptr) : text.len;
+    size_t rest_len = point != NULL ? text.len - whole_len - 1 : 0;
+    uint64_t whole;
+    uint64_t rest = 0;
+
+    if (sl_num_parse_below((struct sl_slice){text.ptr, whole_len}, max / MILLI, &whole) != SL_OK ||
+        (point != NULL &&
+         (rest_len == 0 || rest_len > 3 ||
+          sl_num_parse_below((struct sl_slice){point + 1, rest_len}, MILLI - 1, &rest) != SL_OK)))
+    {
+        return false;
+    }
+    for (size_t i = rest_len; i < 3; i++) {
+        rest *= 10;
+    }
+    *out = whole * MILLI + rest;
+    return *out <= max;
+}
+
+int sl_shape_aggression(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    struct sl_slow_start_config *s = base;
+    char found[SL_YAML_FOUND_BYTES];
+    uint64_t milli;
+
+    if (node->kind != SL_YAML_TEXT || !parse_milli(node->text, AGGRESSION_MOST_MILLI, &milli) ||
+        milli < AGGRESSION_LEAST_MILLI)
+    {
+        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
+                                                "expected a number from 0.1 to 10, with at most "
+                                                "three digits behind the point, found %s",
+                                                sl_yaml_found(node, found)));
+    }
+    s->aggression_milli = (uint32_t)milli;
     return SL_OK;
 }

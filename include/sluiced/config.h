@@ -206,6 +206,12 @@ struct sl_timeouts_config {
     uint64_t keepalive_idle_ms; /* of an upstream connection; 0: no keep-alive */
 };
 
+/* How an endpoint that comes, or comes back, is given more and more. */
+struct sl_slow_start_config {
+    uint64_t window_ms; /* 0: off */
+    uint32_t aggression_milli;
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
@@ -213,6 +219,7 @@ struct sl_pool_config {
     struct sl_health_config health;
     const struct sl_tls_config *tls; /* NULL: plaintext */
     struct sl_timeouts_config timeouts;
+    const struct sl_slow_start_config *slow_start; /* NULL: off */
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
 };

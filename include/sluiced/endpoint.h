@@ -76,6 +76,7 @@ struct sl_endpoint {
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
     _Atomic uint64_t steer_until_ms; /* asked for by Retry-After: not ejected, but avoided */
+    _Atomic uint64_t came_at_ms;     /* or came back from down or ejection; 0: was always there */
 
     /* Passive health, written by proxy/upstream/outlier.c alone; the first line is the hot one. */
     _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */
@@ -116,7 +117,9 @@ struct sl_endpoint_set {
     size_t members_n;
     struct sl_balancer_table *table; /* immutable once built */
     uint32_t cells_n;
-    struct sl_set_cell *cells;             /* one a worker */
+    struct sl_set_cell *cells; /* one a worker */
+    struct sl_slow_start_config slow_start;
+    uint64_t came_first_ms; /* when the member that came first did; 0: was always there */
     const struct sl_member_labels *labels; /* of members[i]; NULL: no member has any */
 };
 

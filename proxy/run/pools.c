@@ -390,11 +390,19 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
     return SL_OK;
 }
 
+static bool same_slow_start(const struct sl_slow_start_config *a,
+                            const struct sl_slow_start_config *b)
+{
+    return a == b || (a != NULL && b != NULL && a->window_ms == b->window_ms &&
+                      a->aggression_milli == b->aggression_milli);
+}
+
 void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
                         const struct sl_pool_config *conf)
 {
     struct sl_error err;
-    bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0;
+    bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0 ||
+                   !same_slow_start(rp->conf->slow_start, conf->slow_start);
     const struct sl_config *old = rp->config;
     bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
 

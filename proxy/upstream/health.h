@@ -30,8 +30,9 @@
 
 #define SL_HEALTH_PROBES_A_SECOND_N 500
 #define SL_HEALTH_JITTER_PCT 15
-#define SL_HEALTH_HURRIED_MS 100 /* least interval of an endpoint whose state is about to change \
-                                  */
+#define SL_HEALTH_HURRIED_MS                                            \
+    100 /* least interval of an endpoint whose state is about to change \
+         */
 #define SL_HEALTH_PATH_MAX_BYTES 8192
 #define SL_HEALTH_BODY_MAX_BYTES (64 * 1024)
 

@@ -112,6 +112,10 @@ static void note(struct probe *p, enum sl_health_verdict verdict, const char *re
     enum sl_health is = sl_health_next(was, &p->streak, verdict, &p->watch->conf->health);
 
     if (is != was) {
+        if (was == SL_HEALTH_DOWN) {
+            atomic_store_explicit(&p->endpoint->came_at_ms, sl_loop_now_ms(p->watch->runner->loop),
+                                  memory_order_relaxed);
+        }
         atomic_store_explicit(&p->endpoint->health, is, memory_order_relaxed);
         log_change(p, was, is, reason, detail);
     }

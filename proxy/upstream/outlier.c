@@ -131,6 +131,16 @@ static bool eject_if_enough_remain(struct sl_outlier *o, const struct sl_endpoin
     return ejected;
 }
 
+/* Unless another worker has just done so. */
+static void take_back(struct sl_endpoint *ep, uint64_t seen_until_ms, uint64_t now_ms)
+{
+    if (swap_until(ep, seen_until_ms, 0)) {
+        STORE(ep->came_at_ms, now_ms);
+        STORE(ep->ejections_in_row_n, 0);
+        STORE(ep->on_trial, false);
+    }
+}
+
 void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms)
 {
     if (LOAD(ep->last_success_ms) != now_ms) { /* do not write a line that others read */
@@ -142,10 +152,7 @@ void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t no
     if (LOAD(ep->ejections_in_row_n) == 0 || began_ms <= LOAD(ep->ejected_at_ms)) {
         return;
     }
-    if (swap_until(ep, LOAD(ep->ejected_until_ms), 0)) {
-        STORE(ep->ejections_in_row_n, 0);
-        STORE(ep->on_trial, false);
-    }
+    take_back(ep, LOAD(ep->ejected_until_ms), now_ms);
 }
 
 static void steer_away(struct sl_endpoint *ep, uint64_t retry_after_ms, uint64_t now_ms)
@@ -221,8 +228,7 @@ void sl_outlier_on_probe_ok(struct sl_endpoint *ep, uint64_t now_ms)
     uint64_t until_ms = LOAD(ep->ejected_until_ms);
     bool over = until_ms <= now_ms || LOAD(ep->ejected_refused);
 
-    if (LOAD(ep->ejections_in_row_n) > 0 && over && swap_until(ep, until_ms, 0)) {
-        STORE(ep->ejections_in_row_n, 0);
-        STORE(ep->on_trial, false);
+    if (LOAD(ep->ejections_in_row_n) > 0 && over) {
+        take_back(ep, until_ms, now_ms);
     }
 }

@@ -207,6 +207,19 @@ def test_requests_spread_over_all_healthy_endpoints(sluiced, model):
     assert all(count > 40 for count in requests_of(servers)), requests_of(servers)
 
 
+def test_slow_start_spares_a_new_endpoint(sluiced, model):
+    servers = [model() for _ in range(3)]
+    slow = {"balance": "round_robin", "slow_start": {"window": "1h", "aggression": 1.5}}
+    proxy = sluiced(behind(servers[:2], **slow))
+    assert proxy.reload(behind(servers, **slow))
+    assert ask(proxy, 300) == [200] * 300
+    old, also_old, new = requests_of(servers)
+    assert 0 < new < 40 and old > 100 and also_old > 100  # a tenth of a third, and not a third
+    assert proxy.reload(behind(servers, balance="round_robin"))
+    assert ask(proxy, 90) == [200] * 90
+    assert requests_of(servers)[2] - new == 30
+
+
 def test_endpoint_of_weight_zero_gets_no_request(sluiced, model):
     servers = [model(), model()]
     static = [{"address": servers[0].address, "weight": 0}, servers[1].address]

@@ -352,7 +352,10 @@ static void options_of_pools_reach_their_fields(void **state)
         "    health: { http: /health, port: 8081, host: llm.example.com, body: ready, status: "
         "[200,\n"
         "              300-399], headers: { authorization: \"Bearer x y\", x-empty: \"\" } }\n"
-        "  one: { discover: { static: [\"10.0.0.7:80\"] }, health: { http: /, status: 204 } }\n");
+        "  one: { discover: { static: [\"10.0.0.7:80\"] }, health: { http: /, status: 204 },\n"
+        "         slow_start: {} }\n"
+        "  slow: { discover: { static: [\"10.0.0.7:80\"] },\n"
+        "          slow_start: { window: 1m, aggression: 1.25 } }\n");
     const struct sl_kubernetes_config *k = &c->pools[0].discover.kubernetes;
     (void)state;
 
@@ -418,6 +421,12 @@ static void options_of_pools_reach_their_fields(void **state)
     assert_string_equal(h->headers[1].value, "");
     assert_int_equal(c->pools[6].health.statuses_n, 1);
     assert_int_equal(c->pools[6].health.statuses[0].first, 204);
+
+    assert_null(c->pools[5].slow_start);
+    assert_int_equal(c->pools[6].slow_start->window_ms, 30000);
+    assert_int_equal(c->pools[6].slow_start->aggression_milli, 1000);
+    assert_int_equal(c->pools[7].slow_start->window_ms, 60000);
+    assert_int_equal(c->pools[7].slow_start->aggression_milli, 1250);
     sl_config_unref(&c);
 }
 

@@ -18,6 +18,10 @@
 #define DNS(text) POOL("discover: { dns: { " text " } }")
 #define WITH(text) POOL("discover: { static: [\"10.0.0.7:80\"] }, " text)
 
+#define AGGRESSION(found)                                                                        \
+    "1:80: pools.p.slow_start.aggression: expected a number from 0.1 to 10, with at most three " \
+    "digits behind the point, found \"" found "\""
+
 static int parse(const char *text, struct sl_config_errors *errors)
 {
     const struct sl_config *config = NULL;
@@ -344,6 +348,14 @@ static void what_is_wrong_is_said_in_full(void **state)
          "1:87: pools.p.health.headers.a: expected the value of a header field, found a list of 1"},
         {WITH("health: { tcp: true, fall: 101 }"),
          "1:81: pools.p.health.fall: expected a number from 1 to 100, found \"101\""},
+        {WITH("slow_start: { aggression: 0 }"), AGGRESSION("0")},
+        {WITH("slow_start: { aggression: 0.09 }"), AGGRESSION("0.09")},
+        {WITH("slow_start: { aggression: 10.001 }"), AGGRESSION("10.001")},
+        {WITH("slow_start: { aggression: 1. }"), AGGRESSION("1.")},
+        {WITH("slow_start: { aggression: .5 }"), AGGRESSION(".5")},
+        {WITH("slow_start: { aggression: 1.0000 }"), AGGRESSION("1.0000")},
+        {WITH("slow_start: { aggression: -1 }"), AGGRESSION("-1")},
+        {WITH("slow_start: { aggression: 1e1 }"), AGGRESSION("1e1")},
         {WITH("tls: {}"), "1:59: pools.p.tls.ca: missing; expected the path of a file in PEM"},
         {WITH("tls: { ca: \"\" }"),
          "1:65: pools.p.tls.ca: expected the path of a file in PEM, found nothing"},

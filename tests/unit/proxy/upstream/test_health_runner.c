@@ -193,6 +193,7 @@ static void an_endpoint_goes_up_and_down_and_up_with_its_answers(void **state)
     members(0, 1);
     until(is_up, "the first success");
     assert_int_equal(f.pods[0].requests_n, 1);
+    assert_int_equal(atomic_load(&endpoint_at(&f.pods[0])->came_at_ms), 0);
 
     pod_say(&f.pods[0], &say_503);
     f.pods[0].requests_n = 0;
@@ -204,6 +205,7 @@ static void an_endpoint_goes_up_and_down_and_up_with_its_answers(void **state)
     until(is_up, "two successes");
     assert_int_equal(f.pods[0].requests_n, 2);
     assert_int_equal(f.pods[0].connections_n, 1);
+    assert_true(atomic_load(&endpoint_at(&f.pods[0])->came_at_ms) > 0);
 
     const char *log = log_captured();
     char want[256];
