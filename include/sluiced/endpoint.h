@@ -49,6 +49,11 @@ struct sl_endpoint_cell {
     _Alignas(64) void *idle_head; /* the worker's idle connections, newest first; proxy/l7's own */
     uint32_t idle_n;
     bool named; /* by the set that is current on this worker: connections may be kept for later */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint32_t waiting_n;       /* for a first byte */
+    _Atomic uint64_t waiting_from_ms; /* without a pause, while there are any */
+
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
 
@@ -89,6 +94,12 @@ struct sl_endpoint {
     _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
     _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
+    _Atomic bool ejected_hung; /* it gave no first byte: one that comes ends it, a probe does not */
+    _Atomic uint64_t trial_at_ms; /* the first one since the ejection */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint64_t first_byte_ms; /* the last one of any request */
+    _Atomic uint64_t hangs_n;       /* control thread; ejections that no worker has counted */
 };
 
 struct sl_member {

@@ -215,6 +215,9 @@ uint64_t sl_endpoint_stat(const struct sl_endpoint *ep, enum sl_endpoint_stat st
 {
     uint64_t total = 0;
 
+    if (stat == SL_ENDPOINT_EJECTIONS) {
+        total = atomic_load_explicit(&ep->hangs_n, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < ep->cells_n; i++) {
         total += atomic_load_explicit(&ep->cells[i].stats[stat], memory_order_relaxed);
     }

@@ -383,6 +383,9 @@ uint64_t sl_pool_stat(const struct sl_pool *pool, enum sl_pool_stat stat)
 {
     uint64_t total = 0;
 
+    if (stat == SL_POOL_EJECTIONS) {
+        total = atomic_load_explicit(&pool->hangs_n, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < pool->workers_n; i++) {
         total += atomic_load_explicit(&pool->cells[i].stats[stat], memory_order_relaxed);
     }

@@ -157,6 +157,32 @@ def test_retry_after_steers_away_without_ejecting(sluiced, model):
     assert proxy.endpoint("chat", servers[0].address)["ejections"] == 0
 
 
+def test_endpoint_that_hangs_is_ejected_though_its_probes_succeed(sluiced, model):
+    servers = [model(), model()]
+    proxy = sluiced(behind(servers, health=HTTP))
+    sick = servers[0]
+    sick.control(hang="generate")
+    body = request_bytes("POST", "/v1/completions", b'{"prompt": "x", "max_tokens": 1}')
+    hanging = []
+    while not sick.state()["requests"]:  # least_request sends no second one there
+        hanging.append(Wire(proxy.address("edge")))
+        hanging[-1].send(body)
+        wait_until(lambda: sum(requests_of(servers)) == len(hanging), 5, "it to arrive",
+                   proxy.status)
+
+    def ejected() -> bool:
+        assert ask(proxy, 1) == [200]
+        return proxy.endpoint("chat", sick.address)["ejections"] > 0
+    wait_until(ejected, 20, "the ejection", proxy.status)
+    assert [one["address"] for one in proxy.events("endpoint_hangs")] == [sick.address]
+    assert proxy.endpoint("chat", sick.address)["health"] == "up"
+    for wire in hanging:
+        wire.close()
+    seen = sick.state()["requests"]
+    wait_until(lambda: ask(proxy, 4) == [200] * 4 and sick.state()["requests"] > seen + 4, 10,
+               "the endpoint to be used again", proxy.status)
+
+
 def test_killed_endpoint_costs_at_most_what_it_was_answering(sluiced, model):
     servers = [model() for _ in range(3)]
     proxy = sluiced(behind(servers, health=HTTP))
