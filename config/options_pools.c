@@ -219,58 +219,6 @@ static const struct sl_section discover_section = {
     .finish = sl_finish_discover,
 };
 
-/* One word, so that `tcp: false` is refused: it would say nothing. */
-static const struct sl_word only_true[] = {{"true", SL_HEALTH_CHECK_TCP}, {NULL, 0}};
-
-static const struct sl_option health_rows[] = {
-    {.name = "http",
-     .type = SL_OPTION_TEXT,
-     SL_FIELD(sl_health_config, path),
-     .what = "a path",
-     .check = sl_value_url_target,
-     .help = "GET of this path; 2xx is healthy. Exactly one of http and tcp."},
-    {.name = "tcp",
-     .type = SL_OPTION_WORD,
-     SL_FIELD(sl_health_config, kind),
-     .words = only_true,
-     .help = "A connection is opened (with the pool's TLS, if any) and closed."},
-    {.name = "interval",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, interval_ms),
-     .fallback = "2s",
-     .min = 10,
-     .max = SL_HOUR_MS,
-     .help = "Between two checks of an endpoint."},
-    {.name = "timeout",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, timeout_ms),
-     .fallback = "1s",
-     .min = 1,
-     .max = SL_HOUR_MS,
-     .help = "For one whole check."},
-    {.name = "rise",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, rise_n),
-     .fallback = "2",
-     .min = 1,
-     .max = 100,
-     .help = "Good checks in a row until it is up again."},
-    {.name = "fall",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, fall_n),
-     .fallback = "3",
-     .min = 1,
-     .max = 100,
-     .help = "Failed checks in a row until it is down."},
-};
-
-static const struct sl_section health_section = {
-    .title = "pools.NAME.health",
-    SL_ROWS(health_rows),
-    .pos_offset = SL_NO_OFFSET,
-    .finish = sl_finish_health,
-};
-
 static const struct sl_option pool_tls_rows[] = {
     {.name = "ca",
      .type = SL_OPTION_FILE,
@@ -374,6 +322,30 @@ static const struct sl_section pool_timeouts_section = {
     .pos_offset = SL_NO_OFFSET,
 };
 
+static const struct sl_option slow_start_rows[] = {
+    {.name = "window",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_slow_start_config, window_ms),
+     .fallback = "30s",
+     .min = 100,
+     .max = SL_HOUR_MS,
+     .help = "How long it takes from a tenth to the whole share."},
+    {.name = "aggression",
+     .type = SL_OPTION_OWN,
+     .what = "a number from 0.1 to 10",
+     .read = sl_shape_aggression,
+     .fallback = "1.0",
+     .help = "The share is (age / window) to the power of 1 / aggression: with 1 it grows evenly, "
+             "above 1 faster at first."},
+};
+
+static const struct sl_section slow_start_section = {
+    .title = "pools.NAME.slow_start",
+    SL_ROWS(slow_start_rows),
+    .size_bytes = sizeof(struct sl_slow_start_config),
+    .pos_offset = SL_NO_OFFSET,
+};
+
 static const struct sl_option pool_rows[] = {
     {.name = "discover",
      .type = SL_OPTION_SECTION,
@@ -399,7 +371,7 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
-     .section = &health_section,
+     .section = &sl_section_health,
      .help =
          "Active checks. Absent: `tcp: true` for static, file and dns; none for kubernetes, where "
          "kubelet checks and readiness counts."},
@@ -413,6 +385,13 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, timeouts),
      .section = &pool_timeouts_section,
      .help = "Of the upstream side."},
+    {.name = "slow_start",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_pool_config, slow_start),
+     .section = &slow_start_section,
+     .help = "An endpoint that is new, or is back from failed checks or an ejection, is picked a "
+             "tenth as often at first, and then more and more, whatever the policy. Those of the "
+             "first set are not new. Absent: it is picked like the others at once."},
 };
 
 const struct sl_section sl_section_pool = {

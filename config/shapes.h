@@ -32,6 +32,17 @@ int sl_shape_trusted(struct sl_decoder *d, const struct sl_yaml_node *node, void
 int sl_shape_via(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_balance(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_shape_health_status(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+
+int sl_shape_aggression(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+
+/* What a health check looks for; a check_fn as those of values.h. */
+int sl_shape_health_body_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)
+    SL_MUST_CHECK;
 
 /* Label selectors; check_fns as those of values.h. That of pods may be empty. */
 int sl_shape_selector_check(struct sl_slice text, const struct sl_pos *pos, struct sl_error *err)

@@ -49,6 +49,11 @@ struct sl_endpoint_cell {
     _Alignas(64) void *idle_head; /* the worker's idle connections, newest first; proxy/l7's own */
     uint32_t idle_n;
     bool named; /* by the set that is current on this worker: connections may be kept for later */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint32_t waiting_n;       /* for a first byte */
+    _Atomic uint64_t waiting_from_ms; /* without a pause, while there are any */
+
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
 
@@ -76,6 +81,7 @@ struct sl_endpoint {
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
     _Atomic uint64_t steer_until_ms; /* asked for by Retry-After: not ejected, but avoided */
+    _Atomic uint64_t came_at_ms;     /* or came back from down or ejection; 0: was always there */
 
     /* Passive health, written by proxy/upstream/outlier.c alone; the first line is the hot one. */
     _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */
@@ -88,6 +94,12 @@ struct sl_endpoint {
     _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
     _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
+    _Atomic bool ejected_hung; /* it gave no first byte: one that comes ends it, a probe does not */
+    _Atomic uint64_t trial_at_ms; /* the first one since the ejection */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint64_t first_byte_ms; /* the last one of any request */
+    _Atomic uint64_t hangs_n;       /* control thread; ejections that no worker has counted */
 
     _Atomic uint64_t latency; /* packed, learned by proxy/balance/peak_ewma.c alone; 0: unknown */
 };
@@ -118,7 +130,9 @@ struct sl_endpoint_set {
     size_t members_n;
     struct sl_balancer_table *table; /* immutable once built */
     uint32_t cells_n;
-    struct sl_set_cell *cells;             /* one a worker */
+    struct sl_set_cell *cells; /* one a worker */
+    struct sl_slow_start_config slow_start;
+    uint64_t came_first_ms; /* when the member that came first did; 0: was always there */
     const struct sl_member_labels *labels; /* of members[i]; NULL: no member has any */
 };
 

@@ -4,6 +4,7 @@
 #include "exchange_internal.h"
 #include "h1_upstream.h"
 
+#include "proxy/upstream/hang.h"
 #include "proxy/upstream/retry_budget.h"
 
 #define BACKOFF_MAX_MS 25 /* full jitter, before the one retry of what was sent */
@@ -13,11 +14,21 @@ static uint64_t now_ms(const struct sl_exchange *x)
     return sl_loop_now_ms(x->w->loop);
 }
 
+void sl_attempt_end_wait(struct sl_exchange *x, bool answered)
+{
+    if (x->waits_since_ms != 0) {
+        sl_hang_wait_ends(x->set->pool, x->w->idx, x->endpoint, x->waits_since_ms, now_ms(x),
+                          answered);
+        x->waits_since_ms = 0;
+    }
+}
+
 void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
 {
     if (x->endpoint == NULL) {
         return;
     }
+    sl_attempt_end_wait(x, verdict == SL_VERDICT_ANSWERED);
     bool unreachable = verdict == SL_VERDICT_REFUSED || verdict == SL_VERDICT_UNCONNECTED;
     struct sl_outcome o = {
         .failed = verdict == SL_VERDICT_FAILED || unreachable,

@@ -42,6 +42,9 @@ bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *h
  * do; that is no fault of anybody. */
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale);
 
+/* The wait for a first byte, if there was one, is over; answered: with such a byte. */
+void sl_attempt_end_wait(struct sl_exchange *x, bool answered);
+
 /* It is over: the pool learns how it went. Once; later calls do nothing. */
 void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict);
 

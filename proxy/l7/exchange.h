@@ -157,9 +157,10 @@ struct sl_exchange {
 
     struct sl_deadline deadline;
     enum sl_exchange_phase phase;
-    bool replay_whole;    /* replay has all of the body so far */
-    bool sent;            /* the head left on the attempt that runs, which is up's */
-    bool awaits_continue; /* the client sends no body before it is told to */
+    uint64_t waits_since_ms; /* for a first byte, as the endpoint was told; 0: it does not */
+    bool replay_whole;       /* replay has all of the body so far */
+    bool sent;               /* the head left on the attempt that runs, which is up's */
+    bool awaits_continue;    /* the client sends no body before it is told to */
     bool request_ended;
     bool response_ended; /* in a tunnel, where the request may go on */
     bool request_framed;

@@ -254,11 +254,13 @@ int sl_process_run(const char *config_file)
     }
     sl_timer_init(&p->trim_timer, p->loop, on_trim);
     sl_timer_start(&p->trim_timer, TRIM_EVERY_MS, TRIM_EVERY_MS);
+    sl_hangs_start(p);
     sl_signal_start(&p->on_hup, p->loop, SIGHUP, on_hup);
     sl_signal_start(&p->on_term, p->loop, SIGTERM, on_term);
     sl_signal_start(&p->on_int, p->loop, SIGINT, on_int);
     sl_loop_run(p->loop);
     block_signals();
+    sl_hangs_stop(p);
     sl_timer_stop(&p->trim_timer);
     sl_signal_stop(&p->on_hup);
     sl_signal_stop(&p->on_term);

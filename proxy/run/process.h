@@ -22,6 +22,7 @@
 #include "proxy/base/alloc.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/list.h"
+#include "proxy/base/rng.h"
 #include "proxy/io/fetch.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/tls.h"
@@ -147,6 +148,8 @@ struct sl_process {
     struct sl_signal on_int;
     struct sl_timer trim_timer;
     struct sl_alloc_idle idle_memory;
+    struct sl_timer hang_timer;
+    struct sl_rng hang_rng;
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     bool drain_closing;        /* the delay is over */
@@ -226,6 +229,10 @@ int sl_reload_start(struct sl_process *p); /* SL_ECONFIG: logged, and in reload_
 void sl_reload_pool_synced(struct sl_process *p);
 void sl_reload_worker_took(struct sl_process *p, struct sl_view *view);
 void sl_reload_cancel(struct sl_process *p);
+
+/* hangs.c */
+void sl_hangs_start(struct sl_process *p);
+void sl_hangs_stop(struct sl_process *p);
 
 /* drain.c */
 void sl_drain_start(struct sl_process *p, bool at_once);

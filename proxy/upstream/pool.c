@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
+#include "slow_start.h"
+
 #include "proxy/base/alloc.h"
 
 #define REFUSED_MAX_N 4 /* trials lost to other workers in one pick; more is no coincidence */
@@ -75,10 +77,26 @@ static bool any_labels(const struct sl_snapshot *snapshot)
     return false;
 }
 
+static uint64_t came_first_ms(const struct sl_endpoint_set *set)
+{
+    uint64_t first_ms = UINT64_MAX;
+
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        uint64_t at_ms = atomic_load_explicit(&m->endpoint->came_at_ms, memory_order_relaxed);
+        if (m->weight > 0 && !m->draining && at_ms < first_ms) {
+            first_ms = at_ms;
+        }
+    }
+    return first_ms;
+}
+
 /* Members and their labels, without table and cells. */
 static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struct built **out)
 {
     struct built *b = sl_alloc_flex(sizeof(*b), snapshot->n, sizeof(b->members[0]));
+    /* Those of the first set were there before us. */
+    uint64_t came_at_ms = pool->newest != NULL ? snapshot->received_us / 1000 : 0;
     int rc = SL_ENOMEM;
 
     if (b == NULL) {
@@ -90,7 +108,7 @@ static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struc
             goto free_built;
         }
     }
-    rc = sl_endpoint_table_match(&pool->endpoints, snapshot, b->members, b->labels,
+    rc = sl_endpoint_table_match(&pool->endpoints, snapshot, came_at_ms, b->members, b->labels,
                                  &b->set.members_n);
     if (rc != SL_OK) {
         goto free_labels;
@@ -124,6 +142,9 @@ int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
                             snapshot->n);
     }
     b->set.pool = pool;
+    b->set.slow_start =
+        conf->slow_start != NULL ? *conf->slow_start : (struct sl_slow_start_config){0};
+    b->set.came_first_ms = came_first_ms(&b->set);
     sl_published_init(&b->set.published, pool->workers_n, pool->on_set_done);
     pool->sets_n++;
     rc = ops->build(&b->set, conf, &table, err);
@@ -252,6 +273,23 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
     }
 }
 
+/* Where endpoints are given more and more: the pick of one that this pick may go to. NULL: there is
+ * none, and the others are no worse. */
+static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint32_t worker_idx,
+                                        const struct sl_pick *asked)
+{
+    struct sl_pick ctx = *asked;
+    uint64_t first_ms = set->came_first_ms;
+    uint64_t oldest_ms = asked->now_ms > first_ms ? asked->now_ms - first_ms : 0;
+
+    ctx.settled_ms =
+        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[worker_idx].rng);
+    if (ctx.settled_ms == 0) {
+        return NULL;
+    }
+    return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
+}
+
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used)
 {
@@ -265,11 +303,12 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     enum sl_tier tier = SL_TIER_READY;
 
     SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
-    for (; tier < SL_TIERS_N; tier++) {
+    if (set->slow_start.window_ms != 0) {
+        ep = pick_settled(set, worker_idx, ctx);
+    }
+    while (ep == NULL && tier < SL_TIERS_N) {
         ep = pick_in_tier(b, ctx, tier);
-        if (ep != NULL) {
-            break;
-        }
+        tier += ep == NULL;
     }
     if (ep == NULL) {
         count(cell, SL_POOL_NOBODY);
@@ -344,6 +383,9 @@ uint64_t sl_pool_stat(const struct sl_pool *pool, enum sl_pool_stat stat)
 {
     uint64_t total = 0;
 
+    if (stat == SL_POOL_EJECTIONS) {
+        total = atomic_load_explicit(&pool->hangs_n, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < pool->workers_n; i++) {
         total += atomic_load_explicit(&pool->cells[i].stats[stat], memory_order_relaxed);
     }

@@ -47,6 +47,7 @@ struct sl_pool_cell {
     _Alignas(64) struct sl_endpoint_set *set; /* current on the worker; NULL: not synced */
     struct sl_rng *rng;
     _Atomic uint64_t stats[SL_POOL_STATS_N];
+    _Atomic uint64_t first_byte_median_us; /* of proxy/upstream/hang.c; 0: not known */
 };
 
 struct sl_pool {
@@ -64,6 +65,7 @@ struct sl_pool {
     void (*on_doubt)(void *doubt_owner);
     void *doubt_owner;
     _Atomic bool doubted;
+    _Atomic uint64_t hangs_n; /* control thread; ejections that no worker has counted */
     _Alignas(64) struct sl_outlier outlier;
 };
 

@@ -390,7 +390,16 @@ static void options_of_pools_reach_their_fields(void **state)
         "                keepalive_idle: off }\n"
         "  http:\n"
         "    discover: { static: [\"10.0.0.7:80\"] }\n"
-        "    health: { http: /health, interval: 1s, timeout: 200ms, rise: 1, fall: 5 }\n");
+        "    health: { http: /health, interval: 1s, timeout: 200ms, rise: 1, fall: 5 }\n"
+        "  deep:\n"
+        "    discover: { static: [\"10.0.0.7:80\"] }\n"
+        "    health: { http: /health, port: 8081, host: llm.example.com, body: ready, status: "
+        "[200,\n"
+        "              300-399], headers: { authorization: \"Bearer x y\", x-empty: \"\" } }\n"
+        "  one: { discover: { static: [\"10.0.0.7:80\"] }, health: { http: /, status: 204 },\n"
+        "         slow_start: {} }\n"
+        "  slow: { discover: { static: [\"10.0.0.7:80\"] },\n"
+        "          slow_start: { window: 1m, aggression: 1.25 } }\n");
     const struct sl_kubernetes_config *k = &c->pools[0].discover.kubernetes;
     (void)state;
 
@@ -435,6 +444,33 @@ static void options_of_pools_reach_their_fields(void **state)
     assert_int_equal(h->timeout_ms, 200);
     assert_int_equal(h->rise_n, 1);
     assert_int_equal(h->fall_n, 5);
+    assert_int_equal(h->port, 0);
+    assert_null(h->host);
+    assert_null(h->body);
+    assert_int_equal(h->statuses_n, 0);
+    assert_int_equal(h->headers_n, 0);
+
+    h = &c->pools[5].health;
+    assert_int_equal(h->port, 8081);
+    assert_string_equal(h->host, "llm.example.com");
+    assert_string_equal(h->body, "ready");
+    assert_int_equal(h->statuses_n, 2);
+    assert_int_equal(h->statuses[0].first, 200);
+    assert_int_equal(h->statuses[0].last, 200);
+    assert_int_equal(h->statuses[1].first, 300);
+    assert_int_equal(h->statuses[1].last, 399);
+    assert_int_equal(h->headers_n, 2);
+    assert_string_equal(h->headers[0].name, "authorization");
+    assert_string_equal(h->headers[0].value, "Bearer x y");
+    assert_string_equal(h->headers[1].value, "");
+    assert_int_equal(c->pools[6].health.statuses_n, 1);
+    assert_int_equal(c->pools[6].health.statuses[0].first, 204);
+
+    assert_null(c->pools[5].slow_start);
+    assert_int_equal(c->pools[6].slow_start->window_ms, 30000);
+    assert_int_equal(c->pools[6].slow_start->aggression_milli, 1000);
+    assert_int_equal(c->pools[7].slow_start->window_ms, 60000);
+    assert_int_equal(c->pools[7].slow_start->aggression_milli, 1250);
     sl_config_unref(&c);
 }
 

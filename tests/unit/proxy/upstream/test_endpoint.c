@@ -42,7 +42,7 @@ static struct sl_found found_of(const char *host, uint16_t port, const char *uid
 static int match(struct fixture *f, size_t n)
 {
     const struct sl_snapshot snapshot = {.items = f->found, .n = n};
-    return sl_endpoint_table_match(&f->table, &snapshot, f->members, f->labels, &f->members_n);
+    return sl_endpoint_table_match(&f->table, &snapshot, 0, f->members, f->labels, &f->members_n);
 }
 
 static void release(struct fixture *f)

@@ -256,6 +256,101 @@ static void standards_are_lowered_only_for_want_of_better_and_that_is_counted(vo
     fixture_fini(&f);
 }
 
+/* Of so many picks at now_ms, those that went to member idx. */
+static double share_of(struct fixture *f, int idx, uint64_t now_ms)
+{
+    const struct sl_pick ctx = {.now_ms = now_ms};
+    enum sl_tier tier;
+    int n = 0;
+
+    for (int i = 0; i < 3000; i++) {
+        n += pick_once(f, &ctx, &good, &tier) == idx;
+        assert_int_equal(tier, SL_TIER_READY);
+    }
+    return n / 3000.0;
+}
+
+static bool near(double a, double b)
+{
+    return a > b - 0.03 && a < b + 0.03;
+}
+
+/* found[0, 3) at first, then found[0, 4) with slow start, of which the last came at NOW_MS. */
+static struct sl_endpoint_set *grow(struct fixture *f,
+                                    const struct sl_slow_start_config *slow_start)
+{
+    f->conf.slow_start = slow_start;
+    f->pool->newest = build(f, 0, 3);
+    take(f, f->pool->newest);
+    const struct sl_snapshot more = {.items = f->found, .n = 4, .received_us = NOW_MS * 1000};
+    struct sl_endpoint_set *set = NULL;
+    struct sl_error err = {0};
+    check(sl_pool_build_set(f->pool, &more, &f->conf, &set, &err) == SL_OK, "%s", err.message);
+    f->pool->newest = set;
+    take(f, set);
+    return set;
+}
+
+static void a_new_endpoint_gets_its_share_little_by_little(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const char *const policies[] = {"round_robin", "least_request"};
+    struct fixture f;
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(policies); i++) {
+        fixture_init(&f, policies[i]);
+        (void)grow(&f, &slow_start);
+        assert_true(near(share_of(&f, 3, NOW_MS), 0.1 / 4));
+        assert_true(near(share_of(&f, 3, NOW_MS + 5000), 0.5 / 4));
+        assert_true(near(share_of(&f, 0, NOW_MS + 5000), (1 + 0.5 / 3) / 4));
+        assert_true(near(share_of(&f, 3, NOW_MS + 10000), 1.0 / 4));
+        fixture_fini(&f);
+
+        fixture_init(&f, policies[i]);
+        (void)grow(&f, NULL);
+        assert_true(near(share_of(&f, 3, NOW_MS), 1.0 / 4));
+        fixture_fini(&f);
+    }
+}
+
+static void a_new_endpoint_is_taken_where_no_other_is_ready(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    struct sl_endpoint_set *set = grow(&f, &slow_start);
+    for (size_t i = 0; i < 3; i++) {
+        set->members[i].endpoint->health = SL_HEALTH_DOWN;
+    }
+    assert_true(share_of(&f, 3, NOW_MS) == 1.0);
+    fixture_fini(&f);
+}
+
+static void who_comes_back_from_an_ejection_is_given_little_at_first(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    struct sl_pick ctx = plain;
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    f.conf.slow_start = &slow_start;
+    take(&f, build(&f, 0, 2));
+    assert_true(near(share_of(&f, 0, NOW_MS), 0.5)); /* the first set is not new */
+    int bad = pick_once(&f, &ctx, &refused, &tier);
+    ctx.now_ms += 2000;
+    for (int i = 0; i < 4; i++) { /* one of them is the trial */
+        (void)pick_once(&f, &ctx, &good, &tier);
+    }
+    assert_true(near(share_of(&f, bad, ctx.now_ms), 0.1 / 2));
+    assert_true(near(share_of(&f, bad, ctx.now_ms + 10000), 0.5));
+    fixture_fini(&f);
+}
+
 static void an_endpoint_that_refused_comes_back_by_one_trial(void **state)
 {
     enum sl_tier tier;
@@ -469,6 +564,9 @@ int main(void)
         cmocka_unit_test(a_set_that_was_never_mailed_can_be_freed),
         cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
         cmocka_unit_test(an_endpoint_that_refused_comes_back_by_one_trial),
+        cmocka_unit_test(a_new_endpoint_gets_its_share_little_by_little),
+        cmocka_unit_test(a_new_endpoint_is_taken_where_no_other_is_ready),
+        cmocka_unit_test(who_comes_back_from_an_ejection_is_given_little_at_first),
         cmocka_unit_test(a_policy_that_does_not_exist_is_a_config_error),
         cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
         cmocka_unit_test(building_survives_each_failed_allocation_and_workers_make_none),
