@@ -54,6 +54,7 @@ struct sl_pick {
     uint64_t prefix_hash;                   /* of the prompt's head; 0: none */
     uint32_t cost_tokens;                   /* estimate; 0: unknown */
     uint8_t priority;                       /* 0 = most urgent */
+    bool again;                             /* asked before for this request: a miss is no news */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */
 };
@@ -108,15 +109,21 @@ struct sl_balancer_ops {
     void (*on_done)(struct sl_balancer *b, struct sl_endpoint *ep, const struct sl_outcome *o);
 };
 
+/* Whether an earlier attempt of the exchange was at ep. */
+static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endpoint *ep)
+{
+    for (size_t i = 0; i < ctx->tried_n; i++) {
+        if (ctx->tried[i] == ep) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The one test that stands between a policy and an endpoint: eligible, and not tried before. */
 static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
 {
-    for (size_t i = 0; i < ctx->tried_n; i++) {
-        if (ctx->tried[i] == m->endpoint) {
-            return false;
-        }
-    }
-    return sl_endpoint_eligible(m, ctx->tier, ctx->now_ms);
+    return !sl_pick_tried(ctx, m->endpoint) && sl_endpoint_eligible(m, ctx->tier, ctx->now_ms);
 }
 
 /* The policy called name, or SL_ECONFIG with the names there are; *out is static. Any thread. */

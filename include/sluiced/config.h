@@ -186,6 +186,11 @@ struct sl_timeouts_config {
     uint64_t keepalive_idle_ms; /* of an upstream connection; 0: no keep-alive */
 };
 
+struct sl_limits_config {
+    uint32_t in_flight_n;    /* requests at the pool; 0: no limit */
+    uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
