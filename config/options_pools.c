@@ -407,6 +407,20 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, timeouts),
      .section = &pool_timeouts_section,
      .help = "Of the upstream side."},
+    {.name = "limits",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, limits),
+     .section = &sl_section_limits,
+     .help = "What is beyond them waits in the queue."},
+    {.name = "queue",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, queue),
+     .off_ok = true,
+     .section = &sl_section_queue,
+     .help = "Where requests wait for room within `limits`, and while the pool has no endpoint at "
+             "all. `off`: `{size: 0}`. The 503 of one that may not wait, or not any longer, tells "
+             "with Retry-After when those that wait now will be served, by the rate at which they "
+             "were in the last ten seconds."},
 };
 
 const struct sl_section sl_section_pool = {

@@ -191,6 +191,12 @@ struct sl_limits_config {
     uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
 };
 
+struct sl_queue_config {
+    uint32_t size_n; /* requests that wait, on all workers; 0: none may */
+    uint64_t timeout_ms;
+    const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
@@ -198,6 +204,8 @@ struct sl_pool_config {
     struct sl_health_config health;
     const struct sl_tls_config *tls; /* NULL: plaintext */
     struct sl_timeouts_config timeouts;
+    struct sl_limits_config limits;
+    struct sl_queue_config queue;
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
 };

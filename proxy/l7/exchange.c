@@ -11,6 +11,7 @@
 #include <sluiced/time.h>
 
 #include "access_log.h"
+#include "admission.h"
 #include "attempt.h"
 #include "exchange_internal.h"
 #include "forwarded.h"
@@ -90,6 +91,7 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     if (x->counts_retry) {
         sl_retry_budget_done(&x->side->pool->pool->retries);
     }
+    sl_admission_end(x);
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
     sl_attempt_forget(x);
@@ -245,7 +247,7 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         }
     } else if (!x->replay_whole) {
         sl_exchange_fail(x, SL_REASON_OVERLOAD);
-    } else if (x->replay.bytes >= SL_UNSENT_BODY_BYTES) {
+    } else if (x->replay.bytes >= SL_UNSENT_BODY_BYTES || x->phase == SL_PHASE_QUEUED) {
         x->down->ops->read_off(x->down);
     }
 }

@@ -22,6 +22,7 @@ int sl_pool_queue_init(struct sl_pool_queue *q, uint32_t workers_n)
         for (size_t c = 0; c < SL_QUEUE_CLASSES_N; c++) {
             sl_list_init(&cell->classes[c]);
         }
+        cell->queue = q;
         sl_list_init(&cell->link);
         atomic_init(&cell->first_rank_ms, UINT64_MAX);
     }

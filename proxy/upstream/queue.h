@@ -40,8 +40,11 @@ struct sl_waiter {
 
 #define SL_QUEUE_BUCKETS_N 16 /* > SL_QUEUE_RATE_SECONDS_N, and a power of two */
 
+struct sl_pool_queue;
+
 struct sl_pool_queue_cell {
     _Alignas(64) struct sl_list classes[SL_QUEUE_CLASSES_N];
+    struct sl_pool_queue *queue;
     struct sl_list link; /* among the queues of the worker where somebody waits; the caller's */
     uint32_t n;
     uint64_t yields_until_ms; /* to older ones on another worker; 0: does not; the caller's */
