@@ -254,7 +254,7 @@ void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
     uint64_t waited_ms = x->queued_us / 1000;
 
     sl_admission_give_place(x);
-    if (waited_ms >= conf->timeout_ms) {
+    if (x->queued_us > 0 && waited_ms >= conf->timeout_ms) { /* in waits before this one */
         sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
         return;
     }

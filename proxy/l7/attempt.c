@@ -102,7 +102,9 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     x->endpoint = ep;
     x->last = ep;
     x->tried[x->tried_n++] = ep;
-    if (x->attempts_n++ > 0) {
+    if (x->attempts_n++ == 0) { /* one that is refused, or only waits, earns no retries */
+        sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
+    } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     }
     x->sent = false;

@@ -192,7 +192,6 @@ void sl_exchange_start(struct sl_exchange *x)
     if (pool_conf(x)->timeouts.total_ms != 0) {
         x->total_due_ms = now_ms(x) + pool_conf(x)->timeouts.total_ms;
     }
-    sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     sl_attempt_begin(x);
 }
 
