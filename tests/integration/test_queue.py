@@ -182,7 +182,7 @@ def test_limit_is_that_of_all_workers(sluiced, gated, wires, limit):
     proxy = sluiced(limited(gated.address, {limit: 3}, workers=2))
     asked = {f"/{i}": ask(proxy, wires, f"/{i}") for i in range(CLIENTS_N)}
     expect_queued(proxy, CLIENTS_N - 3)
-    assert len(gated.came) == 3
+    wait_until(lambda: len(gated.came) == 3, 5, "three to have come", lambda: gated.came)
     for done_n in range(CLIENTS_N):
         target = gated.came[done_n]
         gated.let_go(target)
