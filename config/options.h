@@ -89,6 +89,8 @@ extern const struct sl_section sl_section_ambiguous;     /* of struct sl_h1_poli
 extern const struct sl_section sl_section_balance;       /* of struct sl_pool_config */
 extern const struct sl_section sl_section_pool;          /* of struct sl_pool_config */
 extern const struct sl_section sl_section_health;        /* of struct sl_health_config */
+extern const struct sl_section sl_section_limits;        /* of struct sl_limits_config */
+extern const struct sl_section sl_section_queue;         /* of struct sl_queue_config */
 extern const struct sl_section sl_section_endpoint;      /* of struct sl_static_endpoint */
 extern const struct sl_section sl_section_endpoint_file; /* of a file of its own */
 

@@ -392,6 +392,20 @@ static const struct sl_option pool_rows[] = {
      .help = "An endpoint that is new, or is back from failed checks or an ejection, is picked a "
              "tenth as often at first, and then more and more, whatever the policy. Those of the "
              "first set are not new. Absent: it is picked like the others at once."},
+    {.name = "limits",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, limits),
+     .section = &sl_section_limits,
+     .help = "What is beyond them waits in the queue."},
+    {.name = "queue",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, queue),
+     .off_ok = true,
+     .section = &sl_section_queue,
+     .help = "Where requests wait for room within `limits`, and while the pool has no endpoint at "
+             "all. `off`: `{size: 0}`. The 503 of one that may not wait, or not any longer, tells "
+             "with Retry-After when those that wait now will be served, by the rate at which they "
+             "were in the last ten seconds."},
 };
 
 const struct sl_section sl_section_pool = {

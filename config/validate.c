@@ -413,6 +413,10 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *
     {
         pool->health.kind = SL_HEALTH_CHECK_TCP;
     }
+    const struct sl_yaml_node *queue = sl_yaml_find(node, SL_SLICE("queue"));
+    if (queue != NULL && queue->kind == SL_YAML_TEXT) { /* off: the only word there is */
+        pool->queue.size_n = 0;
+    }
     return SL_OK;
 }
 

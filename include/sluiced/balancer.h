@@ -55,6 +55,7 @@ struct sl_pick {
     uint64_t prefix_hash;                   /* of the prompt's head; 0: none */
     uint32_t cost_tokens;                   /* estimate; 0: unknown */
     uint8_t priority;                       /* 0 = most urgent */
+    bool again;                             /* asked before for this request: a miss is no news */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */
 };
@@ -120,16 +121,22 @@ static inline bool sl_pick_is_too_soon(const struct sl_pick *ctx, const struct s
     return came_at_ms != 0 && came_at_ms + ctx->settled_ms > ctx->now_ms;
 }
 
+/* Whether an earlier attempt of the exchange was at ep. */
+static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endpoint *ep)
+{
+    for (size_t i = 0; i < ctx->tried_n; i++) {
+        if (ctx->tried[i] == ep) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The one test that stands between a policy and an endpoint: eligible, not tried before, and not
  * too new for this pick. */
 static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
 {
-    for (size_t i = 0; i < ctx->tried_n; i++) {
-        if (ctx->tried[i] == m->endpoint) {
-            return false;
-        }
-    }
-    return sl_endpoint_eligible(m, ctx->tier, ctx->now_ms) &&
+    return !sl_pick_tried(ctx, m->endpoint) && sl_endpoint_eligible(m, ctx->tier, ctx->now_ms) &&
            (ctx->settled_ms == 0 || !sl_pick_is_too_soon(ctx, m->endpoint));
 }
 

@@ -226,6 +226,17 @@ struct sl_slow_start_config {
     uint32_t aggression_milli;
 };
 
+struct sl_limits_config {
+    uint32_t in_flight_n;    /* requests at the pool; 0: no limit */
+    uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
+};
+
+struct sl_queue_config {
+    uint32_t size_n; /* requests that wait, on all workers; 0: none may */
+    uint64_t timeout_ms;
+    const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
@@ -236,6 +247,8 @@ struct sl_pool_config {
     const struct sl_tls_config *tls; /* NULL: plaintext */
     struct sl_timeouts_config timeouts;
     const struct sl_slow_start_config *slow_start; /* NULL: off */
+    struct sl_limits_config limits;
+    struct sl_queue_config queue;
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
 };

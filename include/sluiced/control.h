@@ -75,6 +75,11 @@ struct sl_pool_info {
     uint64_t picks_any_n;      /* of them, for want of a draining one too */
     uint64_t nobody_n;         /* picks that found no endpoint at all */
     uint64_t ejections_n;
+    uint32_t queued_n; /* requests that wait now */
+    uint32_t queue_size_n;
+    uint32_t places_n;        /* requests that run, where in_flight_max_n is not 0 */
+    uint32_t in_flight_max_n; /* 0: no limit */
+    uint32_t per_endpoint_max_n;
     size_t endpoints_n;
 };
 

@@ -144,18 +144,20 @@ enum sl_tier {
     SL_TIERS_N,
 };
 
-/* Whether a new request may go to m now: the only place that knows, so that no policy tests
- * health itself. Relaxed loads: each fact stands alone, and one that is a few nanoseconds old is
- * no worse than the packet that brought it. A cap holds in every tier; O(1). */
-static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
-                                        uint64_t now_ms)
+/* As many requests run there as its cap allows. */
+static inline bool sl_endpoint_is_full(const struct sl_endpoint *ep)
 {
-    const struct sl_endpoint *ep = m->endpoint;
     uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
 
-    if (max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n) {
-        return false;
-    }
+    return max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n;
+}
+
+/* Whether m would do in this tier, had it room. Relaxed loads: each fact stands alone, and one that
+ * is a few nanoseconds old is no worse than the packet that brought it. O(1). */
+static inline bool sl_endpoint_suits(const struct sl_member *m, enum sl_tier tier, uint64_t now_ms)
+{
+    const struct sl_endpoint *ep = m->endpoint;
+
     if (tier == SL_TIER_ANY) {
         return true;
     }
@@ -166,6 +168,14 @@ static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier 
     }
     return atomic_load_explicit(&ep->health, memory_order_relaxed) != SL_HEALTH_DOWN &&
            atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed) <= now_ms;
+}
+
+/* Whether a new request may go to m now: the only place that knows, so that no policy tests
+ * health itself. A cap holds in every tier. */
+static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
+                                        uint64_t now_ms)
+{
+    return !sl_endpoint_is_full(m->endpoint) && sl_endpoint_suits(m, tier, now_ms);
 }
 
 /* Adds to a cell that only the calling worker writes: no locked instruction. */

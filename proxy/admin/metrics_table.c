@@ -222,6 +222,14 @@ const struct sl_metric sl_metrics[] = {
          "Picks that found no endpoint at all."),
     POOL("sluiced_pool_ejections_total", COUNTER, U64, ejections_n,
          "Endpoints taken out because their traffic failed."),
+    POOL("sluiced_pool_queued", GAUGE, U32, queued_n, "Requests that wait now."),
+    POOL("sluiced_pool_places", GAUGE, U32, places_n,
+         "Requests that count against `limits.in_flight` now; 0 without that limit."),
+    SERIES("sluiced_pool_queued_total", "pool", COUNTER, POOL, SL_POOL_QUEUED,
+           "Requests that had to wait for room, or for an endpoint."),
+    SERIES("sluiced_pool_queue_seconds", "pool", HISTOGRAM, POOL, SL_POOL_QUEUE_TIME,
+           "How long they waited, whatever came of it. Those refused or given up are in "
+           "sluiced_requests_total, by reason queue_full and queue_timeout."),
     SERIES("sluiced_pool_update_seconds", "pool", HISTOGRAM, POOL, SL_POOL_UPDATE,
            "From a discovery event to a worker that picks from the new endpoints."),
 

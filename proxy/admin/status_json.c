@@ -235,6 +235,11 @@ static json_t *pool_of(struct builder *b, size_t i)
     put_n(b, pool, "picks_any", info.picks_any_n);
     put_n(b, pool, "nobody", info.nobody_n);
     put_n(b, pool, "ejections", info.ejections_n);
+    put_n(b, pool, "queued", info.queued_n);
+    put_n(b, pool, "queue_size", info.queue_size_n);
+    put_n(b, pool, "places", info.places_n);
+    put_n(b, pool, "in_flight_max", info.in_flight_max_n);
+    put_n(b, pool, "per_endpoint_max", info.per_endpoint_max_n);
     put_n(b, pool, "endpoints_n", info.endpoints_n);
     json_t *endpoints = put(b, pool, "endpoints", json_array());
     for (size_t j = 0; j < info.endpoints_n && b->endpoints_left_n > 0; j++) {

@@ -297,6 +297,21 @@ static void put_troubles(struct sl_text *out, const json_t *pools)
     }
 }
 
+/* A line for each pool where requests wait. */
+static void put_queues(struct sl_text *out, const json_t *pools)
+{
+    const json_t *pool;
+    size_t i;
+
+    json_array_foreach(pools, i, pool)
+    {
+        if (num(pool, "queued") > 0) {
+            sl_text_printf(out, "queue of %s: %lld wait, of at most %lld\n", str(pool, "name"),
+                           num(pool, "queued"), num(pool, "queue_size"));
+        }
+    }
+}
+
 static int load(struct sl_slice json, json_t **root, struct sl_error *err)
 {
     json_error_t why;
@@ -346,6 +361,7 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     sl_text_append_str(out, "\n");
     put_table(out, (struct table){.columns_n = 8}, pool_rows, pools);
     put_troubles(out, pools);
+    put_queues(out, pools);
     sl_text_append_str(out, "\n");
     put_endpoints(out, pools);
     return ended(out, root, err);

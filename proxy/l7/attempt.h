@@ -24,7 +24,18 @@ enum sl_verdict {
     SL_VERDICT_UNCONNECTED, /* in time */
 };
 
-/* Picks an endpoint and sends, now or when the connection is open. x may be gone afterwards. */
+/* What there is for an exchange that is to be sent. */
+enum sl_attempt_room {
+    SL_ATTEMPT_BEGUN,
+    SL_ATTEMPT_NO_ROOM,     /* all that would do are busy */
+    SL_ATTEMPT_NO_ENDPOINT, /* none would do */
+};
+
+/* Sends x if there is room; it may be gone then. Otherwise x is as it was, but for its place. */
+enum sl_attempt_room sl_attempt_try(struct sl_exchange *x);
+
+/* Picks an endpoint and sends, now or when the connection is open; or waits for one. x may be gone
+ * afterwards. */
 void sl_attempt_begin(struct sl_exchange *x);
 
 /* The connection is open: the head leaves, and what there is of the body. */

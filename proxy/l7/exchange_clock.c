@@ -132,6 +132,9 @@ static void end_phase(struct sl_exchange *x)
         return;
     }
     switch (x->phase) {
+    case SL_PHASE_QUEUED:
+        sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
+        return;
     case SL_PHASE_BACKOFF:
         sl_attempt_begin(x);
         return;

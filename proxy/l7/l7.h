@@ -42,6 +42,16 @@ struct sl_stage {
     struct sl_task flush;
 };
 
+/* The requests that wait for room (admission.h). Of the worker, not of a pool, so that a wake-up on
+ * its way outlives any pool. */
+struct sl_waiting {
+    struct sl_list queues; /* the pools' queues in which somebody waits */
+    struct sl_task serve;
+    struct sl_timer look;
+    struct sl_mail wake;             /* under way while woken is set */
+    _Alignas(64) _Atomic bool woken; /* by other workers */
+};
+
 #define SL_REPLAY_MAX_BYTES ((size_t)1024 * 1024)         /* of one request's body */
 #define SL_REPLAY_BUDGET_BYTES ((size_t)64 * 1024 * 1024) /* of all, in all workers together */
 
@@ -62,6 +72,7 @@ struct sl_l7 {
     struct sl_list downstreams;
     struct sl_exchange *free_exchanges; /* a few kept for reuse */
     uint32_t free_exchanges_n;
+    struct sl_waiting waiting;
     struct sl_access_log *log;
     struct sl_series *process;
     bool draining; /* answer, then close */

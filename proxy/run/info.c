@@ -172,6 +172,11 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .picks_any_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_ANY),
         .nobody_n = sl_pool_stat(vp->pool, SL_POOL_NOBODY),
         .ejections_n = sl_pool_stat(vp->pool, SL_POOL_EJECTIONS),
+        .queued_n = sl_pool_queue_waiting_n(&vp->pool->queue),
+        .queue_size_n = vp->conf->queue.size_n,
+        .places_n = atomic_load_explicit(&vp->pool->queue.in_flight_n, memory_order_relaxed),
+        .in_flight_max_n = vp->conf->limits.in_flight_n,
+        .per_endpoint_max_n = vp->conf->limits.per_endpoint_n,
         .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
     };
     sl_run_source_status(vp->run->running, &out->discovery);

@@ -367,6 +367,7 @@ static int pool_new(struct sl_process *p, const struct sl_config *config,
     if (sl_series_get(p->registry, SL_SCOPE_POOL, labels, &rp->series) != SL_OK) {
         goto fail_pool;
     }
+    sl_pool_set_limits(rp->pool, &conf->limits);
     rp->pool->on_doubt = post_doubt;
     rp->pool->doubt_owner = rp;
     rp->config = sl_config_ref(config);
@@ -431,6 +432,7 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
     rp->config = sl_config_ref(config);
     rp->conf = conf;
     sl_config_unref(&old);
+    sl_pool_set_limits(rp->pool, &conf->limits);
     if (rp->next != NULL) {
         source_free(rp->running);
         rp->running = rp->next;

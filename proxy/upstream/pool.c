@@ -28,7 +28,8 @@ int sl_pool_new(const char *name, uint32_t workers_n, struct sl_endpoint_ids *id
     pool->name = sl_strdup(name);
     pool->cells = sl_alloc_aligned(64, workers_n * sizeof(pool->cells[0]));
     if (pool->name == NULL || pool->cells == NULL ||
-        sl_retry_budget_init(&pool->retries, workers_n) != SL_OK)
+        sl_retry_budget_init(&pool->retries, workers_n) != SL_OK ||
+        sl_pool_queue_init(&pool->queue, workers_n) != SL_OK)
     {
         sl_pool_free(pool);
         return SL_ENOMEM;
@@ -45,9 +46,31 @@ void sl_pool_free(struct sl_pool *pool)
     SL_ASSERT(pool->sets_n == 0, "pool %s: %u sets are left", pool->name, pool->sets_n);
     sl_endpoint_table_fini(&pool->endpoints);
     sl_retry_budget_fini(&pool->retries);
+    sl_pool_queue_fini(&pool->queue);
     sl_free(pool->cells);
     sl_free(pool->name);
     sl_free(pool);
+}
+
+void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf)
+{
+    const struct sl_endpoint_table *t = &pool->endpoints;
+
+    atomic_store_explicit(&pool->queue.in_flight_max_n, conf->in_flight_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->per_endpoint_max_n, conf->per_endpoint_n, memory_order_relaxed);
+    for (size_t i = 0; i < t->n; i++) {
+        atomic_store_explicit(&t->items[i]->in_flight_max_n, conf->per_endpoint_n,
+                              memory_order_relaxed);
+    }
+}
+
+static void cap_members(const struct sl_pool *pool, const struct sl_member *members, size_t n)
+{
+    uint32_t max_n = atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed);
+
+    for (size_t i = 0; i < n; i++) {
+        atomic_store_explicit(&members[i].endpoint->in_flight_max_n, max_n, memory_order_relaxed);
+    }
 }
 
 static int alloc_cells(struct sl_endpoint_set *set, uint32_t workers_n)
@@ -113,6 +136,7 @@ static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struc
     if (rc != SL_OK) {
         goto free_labels;
     }
+    cap_members(pool, b->members, b->set.members_n);
     b->set.members = b->members;
     b->set.labels = b->labels;
     *out = b;
@@ -246,7 +270,21 @@ void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx)
     sl_published_unpin(&set->published, &set->cells[worker_idx].published);
 }
 
-/* Picks until an endpoint that is not out is found, or one whose trial this request becomes. */
+/* Counts a request in flight, unless another worker was faster to take the last place. */
+static bool take_place(struct sl_endpoint *ep)
+{
+    uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
+    uint32_t before_n = atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+
+    if (max_n == 0 || before_n < max_n) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+    return false;
+}
+
+/* Picks until an endpoint is found that has room, and is not out, or whose trial this request
+ * becomes. It is counted in flight. */
 static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
                                         enum sl_tier tier)
 {
@@ -256,9 +294,15 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
     ctx.tier = tier;
     for (int refused_n = 0;; refused_n++) {
         struct sl_endpoint *ep = b->ops->pick(b, &ctx);
-        if (ep == NULL || tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
-            /* cppcheck-suppress returnDanglingLifetime ; pick returns one of the set, not of ctx */
-            return ep;
+        if (ep == NULL) {
+            return NULL;
+        }
+        if (take_place(ep)) {
+            if (tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
+                /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
+                return ep;
+            }
+            atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
         }
         if (refused_n == REFUSED_MAX_N) {
             return NULL;
@@ -290,6 +334,23 @@ static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint3
     return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
 }
 
+/* Whether somebody would do in this tier who only lacks room. O(members), where there are caps. */
+static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
+{
+    if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        if (m->weight > 0 && sl_endpoint_is_full(m->endpoint) &&
+            sl_endpoint_suits(m, tier, ctx->now_ms) && !sl_pick_tried(ctx, m->endpoint))
+        {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used)
 {
@@ -308,24 +369,28 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     }
     while (ep == NULL && tier < SL_TIERS_N) {
         ep = pick_in_tier(b, ctx, tier);
-        tier += ep == NULL;
+        if (ep != NULL || is_full(set, ctx, tier)) {
+            break;
+        }
+        tier++;
     }
+    *tier_used = tier;
     if (ep == NULL) {
-        count(cell, SL_POOL_NOBODY);
+        if (tier == SL_TIERS_N && !ctx->again) {
+            count(cell, SL_POOL_NOBODY);
+        }
         return NULL;
     }
     count(cell, SL_POOL_PICKS);
     if (tier != SL_TIER_READY) {
         count(cell, descents[tier]);
     }
-    atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
     sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
     if (b->ops->on_start != NULL) {
         struct sl_pick picked = *ctx;
         picked.tier = tier;
         b->ops->on_start(b, ep, &picked);
     }
-    *tier_used = tier;
     return ep;
 }
 

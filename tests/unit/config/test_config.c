@@ -140,6 +140,11 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(p->timeouts.inter_byte_ms, 300000);
     assert_int_equal(p->timeouts.total_ms, 0);
     assert_int_equal(p->timeouts.keepalive_idle_ms, 3000);
+    assert_int_equal(p->limits.in_flight_n, 0);
+    assert_int_equal(p->limits.per_endpoint_n, 0);
+    assert_int_equal(p->queue.size_n, 1024);
+    assert_int_equal(p->queue.timeout_ms, 5000);
+    assert_null(p->queue.priority_header);
     sl_config_unref(&c);
 }
 
@@ -373,6 +378,30 @@ static void options_of_balance_reach_their_fields(void **state)
         assert_int_equal(p->balance_bound_pct, rows[i].bound_pct);
         sl_config_unref(&c);
     }
+}
+
+static void limits_and_queues_reach_their_fields(void **state)
+{
+    const struct sl_config *c = must_parse(
+        "pools:\n"
+        "  a:\n"
+        "    discover: { static: [\"10.0.0.7:80\"] }\n"
+        "    limits: { in_flight: 100, per_endpoint: 8 }\n"
+        "    queue: { size: 20, timeout: 1m, priority: { header: X-Priority } }\n"
+        "  b: { discover: { static: [\"10.0.0.7:80\"] }, queue: off }\n"
+        "  c: { discover: { static: [\"10.0.0.7:80\"] }, queue: { size: 0 } }\n"
+        "  d: { discover: { static: [\"10.0.0.7:80\"] }, queue: {} }\n");
+    (void)state;
+
+    assert_int_equal(c->pools[0].limits.in_flight_n, 100);
+    assert_int_equal(c->pools[0].limits.per_endpoint_n, 8);
+    assert_int_equal(c->pools[0].queue.size_n, 20);
+    assert_int_equal(c->pools[0].queue.timeout_ms, 60000);
+    assert_string_equal(c->pools[0].queue.priority_header, "X-Priority");
+    assert_int_equal(c->pools[1].queue.size_n, 0);
+    assert_int_equal(c->pools[2].queue.size_n, 0);
+    assert_int_equal(c->pools[3].queue.size_n, 1024);
+    sl_config_unref(&c);
 }
 
 static void options_of_pools_reach_their_fields(void **state)
@@ -880,6 +909,7 @@ int main(void)
         cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
         cmocka_unit_test(options_of_balance_reach_their_fields),
         cmocka_unit_test(options_of_pools_reach_their_fields),
+        cmocka_unit_test(limits_and_queues_reach_their_fields),
         cmocka_unit_test(a_dns_source_has_its_options_and_checks_by_itself),
         cmocka_unit_test(kubernetes_sources_can_be_narrowed_and_widened),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),

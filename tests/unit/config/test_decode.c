@@ -200,6 +200,16 @@ static void what_is_wrong_is_said_in_full(void **state)
         {ROUTE("name: a, pool: p }, { name: a, pool: p"),
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
+        {WITH("limits: { in_flight: 0 }"),
+         "1:75: pools.p.limits.in_flight: expected a number from 1 to 10000000, found \"0\""},
+        {WITH("queue: none"), "1:61: pools.p.queue: expected a map or off, found \"none\""},
+        {WITH("queue: { timeout: off }"),
+         "1:72: pools.p.queue.timeout: expected a duration from 1ms to 1h, found \"off\""},
+        {WITH("queue: { priority: {} }"),
+         "1:73: pools.p.queue.priority.header: missing; expected the name of a header field"},
+        {WITH("queue: { priority: { header: \"x y\" } }"),
+         "1:83: pools.p.queue.priority.header: expected a token of at most 63 bytes, found \"x "
+         "y\"; write one like edge-1"},
         {POOL(""),
          "1:13: pools.p.discover: missing; expected a map with static, kubernetes, file or "
          "dns"},

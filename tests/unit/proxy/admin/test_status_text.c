@@ -61,6 +61,7 @@ static void the_status_is_a_page_of_tables(void **state)
         "v2    kubernetes  round_robin    none    listing   never     0          0\n"
         "discovery of v1: watching, fresh 1.5s ago, drift 4 in 12 comparisons: watch: reset\n"
         "discovery of v2: listing, not synced, fresh never\n"
+        "queue of v1: 7 wait, of at most 1024\n"
         "\n"
         "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD  "
         "ZONE   VERSION  MODEL\n"
@@ -121,6 +122,7 @@ static void only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once(v
 
     fake.pools[1].discovery = (struct sl_source_status){
         .state = SL_SOURCE_STATIC, .synced = true, .connected = true, .fresh_at_ms = 100000};
+    fake.pools[0].queued_n = 0;
     d->drift_n = 0;
     d->last_error[0] = '\0';
     check_troubles("");

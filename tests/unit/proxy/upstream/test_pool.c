@@ -418,6 +418,82 @@ static void an_empty_set_is_synced_and_has_nobody(void **state)
     fixture_fini(&f);
 }
 
+static const struct sl_limits_config one_each = {.per_endpoint_n = 1};
+static const struct sl_limits_config no_limits = {0};
+
+static void a_cap_holds_for_the_endpoints_there_are_and_will_be(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    take(&f, build(&f, 0, 1));
+    sl_pool_set_limits(f.pool, &one_each);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *a = sl_pool_pick(set, 0, &plain, &tier);
+    struct sl_endpoint *b = sl_pool_pick(set, 0, &plain, &tier);
+    assert_true(a != NULL && b != NULL && a != b);
+    assert_null(sl_pool_pick(set, 0, &plain, &tier));
+    assert_int_equal(tier, SL_TIER_READY);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 0); /* two are there */
+    sl_pool_done(set, 0, a, &good, NOW_MS);
+    assert_ptr_equal(sl_pool_pick(set, 0, &plain, &tier), a);
+    sl_pool_set_limits(f.pool, &no_limits);
+    struct sl_endpoint *more = sl_pool_pick(set, 0, &plain, &tier);
+    assert_non_null(more);
+    sl_pool_done(set, 0, more, &good, NOW_MS);
+    sl_pool_done(set, 0, a, &good, NOW_MS);
+    sl_pool_done(set, 0, b, &good, NOW_MS);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+static void who_is_full_is_waited_for_rather_than_a_worse_one_taken(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &one_each);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *ill = set->members[0].endpoint;
+    struct sl_endpoint *well = set->members[1].endpoint;
+    const struct sl_endpoint *tried[] = {well};
+    const struct sl_pick after_well = {.now_ms = NOW_MS, .tried = tried, .tried_n = 1};
+    atomic_store(&ill->health, SL_HEALTH_DOWN);
+    assert_ptr_equal(sl_pool_pick(set, 0, &plain, &tier), well);
+    assert_null(sl_pool_pick(set, 0, &plain, &tier));
+    assert_int_equal(tier, SL_TIER_READY);
+    assert_ptr_equal(sl_pool_pick(set, 0, &after_well, &tier), ill); /* nobody better is left */
+    assert_int_equal(tier, SL_TIER_ANY);
+    assert_null(sl_pool_pick(set, 0, &after_well, &tier));
+    assert_int_equal(tier, SL_TIER_ANY); /* and this one is full */
+    sl_pool_done(set, 0, ill, &good, NOW_MS);
+    sl_pool_done(set, 0, well, &good, NOW_MS);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+static void a_pick_that_is_repeated_counts_nobody_once(void **state)
+{
+    static const struct sl_pick again = {.now_ms = NOW_MS, .again = true};
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    take(&f, build(&f, 0, 0));
+    assert_int_equal(pick_once(&f, &plain, &good, &tier), -1);
+    assert_int_equal(pick_once(&f, &again, &good, &tier), -1);
+    assert_int_equal(tier, SL_TIERS_N);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 1);
+    fixture_fini(&f);
+}
+
 static int allocs_left_n;
 
 static bool allow_alloc(size_t size_bytes)
@@ -554,6 +630,65 @@ static void sets_come_and_go_under_running_workers(void **state)
     sl_pool_free(f.pool);
 }
 
+enum {
+    CAP_N = 3
+};
+
+static _Atomic uint32_t at_once_n;
+
+/* in_flight_n itself is above the cap for an instant while a place is tried for. */
+static void *pick_under_a_cap(void *arg)
+{
+    struct worker *w = arg;
+    struct sl_endpoint_set *set = sl_pool_pin(w->pool, w->idx);
+
+    for (int i = 0; i < 20000; i++) {
+        enum sl_tier tier;
+        struct sl_endpoint *ep = sl_pool_pick(set, w->idx, &plain, &tier);
+        if (ep != NULL) {
+            w->picks_n++;
+            w->nobody_n += atomic_fetch_add(&at_once_n, 1) >= CAP_N;
+            atomic_fetch_sub(&at_once_n, 1);
+            sl_pool_done(set, w->idx, ep, &good, NOW_MS);
+        }
+    }
+    sl_pool_unpin(set, w->idx);
+    return NULL;
+}
+
+static void a_cap_is_never_exceeded_by_workers_that_pick_at_once(void **state)
+{
+    const struct sl_limits_config limits = {.per_endpoint_n = CAP_N};
+    struct sl_endpoint_ids ids = {0};
+    struct worker workers[4] = {0};
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    sl_pool_free(f.pool);
+    assert_int_equal(sl_pool_new("chat", 4, &ids, on_set_done, &f.pool), SL_OK);
+    sl_pool_set_limits(f.pool, &limits);
+    struct sl_endpoint_set *set = build(&f, 0, 1);
+    struct sl_rng rngs[4] = {{1}, {2}, {3}, {4}};
+    for (uint32_t i = 0; i < 4; i++) {
+        workers[i].pool = f.pool;
+        workers[i].idx = i;
+        sl_pool_take_set(f.pool, i, set, &rngs[i], NULL, NULL);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, pick_under_a_cap, &workers[i]),
+                         0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        check(workers[i].picks_n > 0 && workers[i].nobody_n == 0, "worker %u: %ju of %ju beyond", i,
+              (uintmax_t)workers[i].nobody_n, (uintmax_t)workers[i].picks_n);
+        sl_pool_take_set(f.pool, i, NULL, &rngs[i], NULL, NULL);
+    }
+    (void)free_released(); /* the one set */
+    sl_pool_free(f.pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +704,10 @@ int main(void)
         cmocka_unit_test(who_comes_back_from_an_ejection_is_given_little_at_first),
         cmocka_unit_test(a_policy_that_does_not_exist_is_a_config_error),
         cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
+        cmocka_unit_test(a_cap_holds_for_the_endpoints_there_are_and_will_be),
+        cmocka_unit_test(who_is_full_is_waited_for_rather_than_a_worse_one_taken),
+        cmocka_unit_test(a_pick_that_is_repeated_counts_nobody_once),
+        cmocka_unit_test(a_cap_is_never_exceeded_by_workers_that_pick_at_once),
         cmocka_unit_test(building_survives_each_failed_allocation_and_workers_make_none),
         cmocka_unit_test(new_survives_each_failed_allocation),
         cmocka_unit_test(sets_come_and_go_under_running_workers),
