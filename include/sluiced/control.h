@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct sl_text; /* of proxy/base/text.h */
+
 struct sl_process_info {
     uint64_t generation; /* of the running config, from 1 */
     uint64_t content_hash;
@@ -36,6 +38,16 @@ struct sl_process_info {
     bool draining;
     size_t listeners_n;
     size_t pools_n;
+};
+
+/* Each call of reload() is one asked for, numbered from 1; so are those of signals and of a file
+ * that changed. An outcome counts for all that were asked for before it. */
+struct sl_reload_info {
+    uint64_t asked_n;
+    uint64_t answered_n;    /* the newest whose outcome is known; error and the rest are of it */
+    const char *error;      /* as reload_error */
+    const char *changes;    /* in one line, of the config in force against the one before */
+    const char *not_synced; /* pools that it went into force without, "a, b"; "": none */
 };
 
 struct sl_listener_info {
@@ -108,6 +120,10 @@ struct sl_control {
     /* Reads the file again. SL_OK: checked, and being applied (generation grows when it is);
      * else process() has the reload_error. */
     int (*reload)(struct sl_control *c);
+    void (*reload_info)(struct sl_control *c, struct sl_reload_info *out);
+
+    /* The config in force, a line an option (config/print.h). */
+    void (*config)(struct sl_control *c, struct sl_text *out);
 
     /* Begins to drain, as SIGTERM does. */
     void (*drain)(struct sl_control *c);

@@ -50,14 +50,49 @@ static void post_reload(struct sl_control *c, struct sl_admin_reply *reply)
     c->process(c, &info);
     reply->content_type = JSON;
     if (rc == SL_OK) {
-        sl_text_printf(&reply->body, "{\"generation\":%llu}\n",
-                       (unsigned long long)info.generation);
+        struct sl_reload_info now;
+
+        c->reload_info(c, &now);
+        sl_text_printf(&reply->body, "{\"generation\":%llu,\"asked\":%llu}\n",
+                       (unsigned long long)info.generation, (unsigned long long)now.asked_n);
         return;
     }
     reply->status = 422;
     sl_text_append_str(&reply->body, "{\"error\":");
     sl_text_append_json(&reply->body, sl_slice_of(info.reload_error));
     sl_text_append_str(&reply->body, "}\n");
+}
+
+static void append_member(struct sl_text *out, const char *key, const char *value)
+{
+    sl_text_printf(out, ",\"%s\":", key);
+    sl_text_append_json(out, sl_slice_of(value));
+}
+
+static void get_reload(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    struct sl_process_info info;
+    struct sl_reload_info now;
+
+    c->process(c, &info);
+    c->reload_info(c, &now);
+    reply->content_type = JSON;
+    sl_text_printf(&reply->body,
+                   "{\"asked\":%llu,\"answered\":%llu,\"ok\":%s,\"generation\":%llu,"
+                   "\"config_hash\":\"%016llx\"",
+                   (unsigned long long)now.asked_n, (unsigned long long)now.answered_n,
+                   now.error[0] == '\0' ? "true" : "false", (unsigned long long)info.generation,
+                   (unsigned long long)info.content_hash);
+    append_member(&reply->body, "config_file", info.config_file);
+    append_member(&reply->body, "changes", now.changes);
+    append_member(&reply->body, "not_synced", now.not_synced);
+    append_member(&reply->body, "error", now.error);
+    sl_text_append_str(&reply->body, "}\n");
+}
+
+static void get_config(struct sl_control *c, struct sl_admin_reply *reply)
+{
+    c->config(c, &reply->body);
 }
 
 static void post_drain(struct sl_control *c, struct sl_admin_reply *reply)
@@ -79,6 +114,8 @@ static const struct route {
     {SL_METHOD_GET, "/readyz", true, get_readyz, "200 when ready, else 503 and why"},
     {SL_METHOD_GET, "/metrics", true, get_metrics, "Prometheus text"},
     {SL_METHOD_GET, "/status", false, get_status, "what runs, as JSON"},
+    {SL_METHOD_GET, "/config", false, get_config, "the options in force, a line each"},
+    {SL_METHOD_GET, "/reload", false, get_reload, "what became of the reloads, as JSON"},
     {SL_METHOD_POST, "/reload", false, post_reload, "read the configuration again"},
     {SL_METHOD_POST, "/drain", false, post_drain, "finish what runs, then exit"},
 };
@@ -121,11 +158,24 @@ static bool method_matches(enum sl_method asked, enum sl_method has)
     return asked == has || (asked == SL_METHOD_HEAD && has == SL_METHOD_GET);
 }
 
+enum {
+    HAS_GET = 1,
+    HAS_POST = 2,
+};
+
+static const char *const allowed[] = {
+    [HAS_GET] = "GET, HEAD",
+    [HAS_POST] = "POST",
+    [HAS_GET | HAS_POST] = "GET, HEAD, POST",
+};
+
 struct sl_admin_decision sl_admin_decide(const struct sl_request_head *r, bool probes_only)
 {
     if (!probes_only && !host_is_trusted(r)) {
         return refuse(403, "the Host must be an IP address or localhost", NULL);
     }
+    unsigned methods = 0; /* that the path has */
+
     for (size_t i = 0; i < SL_ARRAY_LEN(routes); i++) {
         const struct route *route = &routes[i];
 
@@ -133,8 +183,8 @@ struct sl_admin_decision sl_admin_decide(const struct sl_request_head *r, bool p
             continue;
         }
         if (!method_matches(r->method, route->method)) {
-            return refuse(405, "method not allowed",
-                          route->method == SL_METHOD_POST ? "POST" : "GET, HEAD");
+            methods |= route->method == SL_METHOD_POST ? HAS_POST : HAS_GET;
+            continue;
         }
         if (route->method == SL_METHOD_POST &&
             sl_headers_find_name(&r->headers, SL_SLICE("origin")) != NULL)
@@ -142,6 +192,9 @@ struct sl_admin_decision sl_admin_decide(const struct sl_request_head *r, bool p
             return refuse(403, "a browser may not do this: the request has an Origin", NULL);
         }
         return (struct sl_admin_decision){.handler = route->handler};
+    }
+    if (methods != 0) {
+        return refuse(405, "method not allowed", allowed[methods]);
     }
     return refuse(404, probes_only ? "not found" : "not found; GET / lists what there is", NULL);
 }

@@ -6,6 +6,7 @@
 
 #include "process.h"
 
+#include "config/print.h"
 #include "proxy/upstream/idle_limit.h"
 
 #include <stdio.h>
@@ -216,6 +217,28 @@ static int reload(struct sl_control *c)
     return sl_reload_start(of(c));
 }
 
+static void reload_info(struct sl_control *c, struct sl_reload_info *out)
+{
+    const struct sl_process *p = of(c);
+
+    *out = (struct sl_reload_info){
+        .asked_n = p->reload.asked_n,
+        .answered_n = p->reload.answered_n,
+        .error = p->reload_error,
+        .changes = p->reload.changes,
+        .not_synced = p->reload.not_synced,
+    };
+}
+
+static void config(struct sl_control *c, struct sl_text *out)
+{
+    const struct sl_view *view = shown(of(c));
+
+    if (view != NULL) {
+        sl_config_print(view->config, out);
+    }
+}
+
 static void drain(struct sl_control *c)
 {
     sl_drain_start(of(c), false);
@@ -231,6 +254,8 @@ void sl_info_init(struct sl_process *p)
         .pool = pool_info,
         .endpoint = endpoint_info,
         .reload = reload,
+        .reload_info = reload_info,
+        .config = config,
         .drain = drain,
         .metrics = p->registry,
     };

@@ -7,6 +7,7 @@
  *   worker.c   threads and their mail   drain.c   the orderly end
  *   info.c     what admin may ask       watch.c   files that changed
  *   last_set.c what sources found last, on disk
+ *   changes.c  what a reload changed
  *
  * Lifetime:  process
  * Thread:    control thread, but for what its comments say
@@ -36,6 +37,7 @@
 
 #define SL_SYNC_WAIT_MS 10000 /* what a view waits for its pools' first endpoints */
 #define SL_ERROR_TEXT_BYTES 4096
+#define SL_RELOAD_TEXT_BYTES 512
 
 struct sl_process;
 
@@ -99,6 +101,13 @@ struct sl_reload {
     bool committed; /* mailed; acks_n workers have not taken it yet */
     uint32_t acks_n;
     bool again; /* asked for meanwhile */
+
+    uint64_t asked_n;                      /* reloads, by anybody */
+    uint64_t answered_n;                   /* see sl_reload_info */
+    uint64_t view_asked_n;                 /* asked_n when view was built */
+    char missing[SL_RELOAD_TEXT_BYTES];    /* pools that view was committed without */
+    char not_synced[SL_RELOAD_TEXT_BYTES]; /* the same, of the running view */
+    char changes[SL_RELOAD_TEXT_BYTES];    /* of the running view against the one before */
 };
 
 struct sl_process {
@@ -225,6 +234,10 @@ int sl_reload_start(struct sl_process *p); /* SL_ECONFIG: logged, and in reload_
 void sl_reload_pool_synced(struct sl_process *p);
 void sl_reload_worker_took(struct sl_process *p, struct sl_view *view);
 void sl_reload_cancel(struct sl_process *p);
+
+/* changes.c. In one line into buf; before NULL: the first config. */
+void sl_changes_describe(const struct sl_config *before, const struct sl_config *after, char *buf,
+                         size_t size_bytes);
 
 /* drain.c */
 void sl_drain_start(struct sl_process *p, bool at_once);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_control.h"
 
+#include "proxy/base/text.h"
 #include "tests/unit/check.h"
 
 #include <stdio.h>
@@ -67,6 +68,25 @@ static int reload(struct sl_control *c)
         f->on_reload(f->on_reload_arg);
     }
     return f->reload_code;
+}
+
+static void reload_info(struct sl_control *c, struct sl_reload_info *out)
+{
+    const struct fake_control *f = fake_of(c);
+
+    *out = (struct sl_reload_info){
+        .asked_n = f->reloads_n,
+        .answered_n = f->reloads_n,
+        .error = f->process.reload_error,
+        .changes = "1 change: + pools.v2",
+        .not_synced = "v2",
+    };
+}
+
+static void config(struct sl_control *c, struct sl_text *out)
+{
+    (void)c;
+    sl_text_append_str(out, "pools.v1:\npools.v1.balance: least_request\n");
 }
 
 static void drain(struct sl_control *c)
@@ -156,7 +176,16 @@ static void fill_series(struct fake_control *f)
 void fake_control_init(struct fake_control *f)
 {
     *f = (struct fake_control){
-        .control = {process, listener, route, side, pool, endpoint, reload, drain, NULL},
+        .control = {.process = process,
+                    .listener = listener,
+                    .route = route,
+                    .side = side,
+                    .pool = pool,
+                    .endpoint = endpoint,
+                    .reload = reload,
+                    .reload_info = reload_info,
+                    .config = config,
+                    .drain = drain},
         .process = {.generation = 7,
                     .content_hash = 0xabc,
                     .config_file = "/etc/sluiced.yaml",
