@@ -50,6 +50,30 @@ struct sl_reload_info {
     const char *not_synced; /* pools that it went into force without, "a, b"; "": none */
 };
 
+/* Of the process on its way out. */
+struct sl_drain_info {
+    bool draining;
+    bool closing; /* the delay is over: nobody is let in any more */
+    uint64_t elapsed_ms;
+    uint64_t delay_ms;
+    uint64_t timeout_ms;
+    uint64_t inbound_n;  /* downstream connections left */
+    uint64_t outbound_n; /* requests that run at endpoints */
+};
+
+enum sl_drain_wish {
+    SL_DRAIN_LOOK,
+    SL_DRAIN_BEGIN,
+    SL_DRAIN_UNDO,
+};
+
+/* Of all endpoints with one address, or one pod's name. */
+struct sl_endpoint_drain_info {
+    uint64_t matched_n;
+    uint64_t drained_n; /* of them, now */
+    uint64_t in_flight_n;
+};
+
 struct sl_listener_info {
     const char *name;
     struct sl_address address; /* as bound */
@@ -98,6 +122,7 @@ struct sl_endpoint_info {
     const char *model;
     uint16_t weight;
     bool draining;
+    bool drained_by_hand; /* draining is set, too */
     enum sl_health health;
     uint64_t ejected_ms;           /* still; 0: not ejected */
     uint64_t keepalive_learned_ms; /* after which it was seen to close idle connections; 0: not */
@@ -127,6 +152,11 @@ struct sl_control {
 
     /* Begins to drain, as SIGTERM does. */
     void (*drain)(struct sl_control *c);
+    void (*drain_info)(struct sl_control *c, struct sl_drain_info *out);
+
+    /* Endpoints that are called name get no new requests from now on, or do again. */
+    void (*drain_endpoint)(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out);
 
     struct sl_registry *metrics;
 };

@@ -72,6 +72,7 @@ struct sl_endpoint {
 
     _Alignas(64) _Atomic uint32_t in_flight_n; /* requests on all workers */
     _Atomic uint32_t in_flight_max_n;          /* 0: no cap */
+    _Atomic bool drained_by_hand; /* control thread: no new request, whatever else there is */
     _Atomic enum sl_health health;
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
@@ -130,7 +131,7 @@ enum sl_tier {
 
 /* Whether a new request may go to m now: the only place that knows, so that no policy tests
  * health itself. Relaxed loads: each fact stands alone, and one that is a few nanoseconds old is
- * no worse than the packet that brought it. A cap holds in every tier; O(1). */
+ * no worse than the packet that brought it. A cap and a person's word hold in every tier; O(1). */
 static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
                                         uint64_t now_ms)
 {
@@ -138,6 +139,9 @@ static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier 
     uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
 
     if (max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n) {
+        return false;
+    }
+    if (atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed)) {
         return false;
     }
     if (tier == SL_TIER_ANY) {

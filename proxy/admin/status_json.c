@@ -171,6 +171,7 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     put_text(b, endpoint, "model", info.model);
     put_n(b, endpoint, "weight", info.weight);
     put_bool(b, endpoint, "draining", info.draining);
+    put_bool(b, endpoint, "drained_by_hand", info.drained_by_hand);
     put_text(b, endpoint, "health", healths[info.health]);
     put_n(b, endpoint, "ejected_ms", info.ejected_ms);
     put_n(b, endpoint, "keepalive_learned_ms", info.keepalive_learned_ms);

@@ -173,7 +173,9 @@ static void format_state(const json_t *endpoint, char *buf, size_t size_bytes)
     const char *health = str(endpoint, "health");
     long long ejected_ms = num(endpoint, "ejected_ms");
 
-    if (strcmp(health, "down") == 0) {
+    if (is_true(endpoint, "drained_by_hand")) {
+        (void)snprintf(buf, size_bytes, "draining (manual)");
+    } else if (strcmp(health, "down") == 0) {
         (void)snprintf(buf, size_bytes, "down");
     } else if (ejected_ms > 0) {
         (void)snprintf(buf, size_bytes, "ejected %.1fs", (double)ejected_ms / 1000);

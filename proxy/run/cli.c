@@ -22,6 +22,11 @@ static const char usage[] =
     "       sluiced endpoints PROC  show one line for each endpoint\n"
     "       sluiced reload PROC     read the file again, and wait until it is in force\n"
     "       sluiced drain PROC      finish the requests that run, and end\n"
+    "               --wait          and show how far it is until it is done\n"
+    "       sluiced drain ENDPOINT PROC\n"
+    "                               give it (an address, or a pod) no new requests\n"
+    "               --wait          until the last one there has ended\n"
+    "               --undo          but do so again\n"
     "       sluiced version\n"
     "PROC, the running process: -c FILE (at its admin.listen) or --admin ADDRESS:PORT\n";
 
@@ -118,24 +123,6 @@ static int endpoints(const struct sl_cli *t)
     return show(t, true);
 }
 
-static int tell(const struct sl_cli *t, const char *path)
-{
-    struct sl_text answer;
-
-    sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask(t, "POST", path, &answer);
-    if (code == 0) {
-        (void)fwrite(answer.ptr, 1, answer.len, stdout);
-    }
-    sl_text_fini(&answer);
-    return code;
-}
-
-static int drain(const struct sl_cli *t)
-{
-    return tell(t, "/drain");
-}
-
 static int run(const struct sl_cli *t)
 {
     return sl_process_run(t->file);
@@ -144,6 +131,7 @@ static int run(const struct sl_cli *t)
 enum {
     TAKES_ADMIN = 1, /* asks a running process */
     TAKES_DIFF = 2,
+    TAKES_ENDPOINT = 4, /* and --wait, --undo */
 };
 
 static const struct verb {
@@ -157,7 +145,7 @@ static const struct verb {
     {"status", status, TAKES_ADMIN, false},
     {"endpoints", endpoints, TAKES_ADMIN, false},
     {"reload", sl_cli_reload, TAKES_ADMIN, false},
-    {"drain", drain, TAKES_ADMIN, false},
+    {"drain", sl_cli_drain, TAKES_ADMIN | TAKES_ENDPOINT, false},
 };
 
 static const struct flag {
@@ -169,6 +157,8 @@ static const struct flag {
     {"-c", 0, offsetof(struct sl_cli, file), SIZE_MAX},
     {"--admin", TAKES_ADMIN, offsetof(struct sl_cli, admin), SIZE_MAX},
     {"--diff", TAKES_DIFF, SIZE_MAX, offsetof(struct sl_cli, diff)},
+    {"--wait", TAKES_ENDPOINT, SIZE_MAX, offsetof(struct sl_cli, wait)},
+    {"--undo", TAKES_ENDPOINT, SIZE_MAX, offsetof(struct sl_cli, undo)},
 };
 
 static const struct verb *find_verb(const char *name)
@@ -196,6 +186,12 @@ static int read_flags(const struct verb *verb, int argc, char **argv, int at, st
     for (; at < argc; at++) {
         const struct flag *f = find_flag(argv[at]);
 
+        if (f == NULL && (verb->takes & TAKES_ENDPOINT) != 0 && argv[at][0] != '-' &&
+            t->endpoint == NULL)
+        {
+            t->endpoint = argv[at];
+            continue;
+        }
         if (f == NULL) {
             return refuse("unknown argument ", argv[at]);
         }

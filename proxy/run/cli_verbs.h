@@ -4,6 +4,7 @@
  *
  *   cli.c          arguments; check, status, endpoints   cli_ask.c   asks a running process
  *   cli_reload.c   reload                                cli_diff.c  check --diff
+ *   cli_drain.c    drain
  *
  * Lifetime:  process
  * Thread:    the main thread, of a process that serves nobody
@@ -24,8 +25,11 @@
 
 struct sl_cli {
     const char *file;
-    const char *admin; /* NULL: admin.listen of file */
-    bool diff;         /* --diff */
+    const char *admin;    /* NULL: admin.listen of file */
+    const char *endpoint; /* of drain: an address or a pod; NULL: the whole process */
+    bool diff;            /* --diff */
+    bool wait;            /* --wait */
+    bool undo;            /* --undo */
 };
 
 /* What these return is an exit code, 0 or one of the above, with the reason on stderr. */
@@ -50,6 +54,7 @@ int sl_cli_load(const char *file, const struct sl_config **out);
 void sl_cli_pause(uint64_t ms);
 
 int sl_cli_reload(const struct sl_cli *cli);
+int sl_cli_drain(const struct sl_cli *cli);
 
 /* config: of cli->file, loaded. */
 int sl_cli_diff(const struct sl_cli *cli, const struct sl_config *config);

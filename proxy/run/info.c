@@ -193,6 +193,7 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
     const struct sl_endpoint *ep = m->endpoint;
     uint64_t now_ms = sl_loop_now_ms(p->loop);
     uint64_t until_ms = atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed);
+    bool by_hand = atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed);
 
     *out = (struct sl_endpoint_info){
         .address = ep->address,
@@ -201,7 +202,8 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
         .version = labels->version,
         .model = labels->model,
         .weight = m->weight,
-        .draining = m->draining,
+        .draining = m->draining || by_hand,
+        .drained_by_hand = by_hand,
         .health = atomic_load_explicit(&ep->health, memory_order_relaxed),
         .ejected_ms = until_ms > now_ms ? until_ms - now_ms : 0,
         .keepalive_learned_ms = sl_idle_limit_learned(ep, now_ms),
@@ -244,6 +246,17 @@ static void drain(struct sl_control *c)
     sl_drain_start(of(c), false);
 }
 
+static void drain_info(struct sl_control *c, struct sl_drain_info *out)
+{
+    sl_drain_describe(of(c), out);
+}
+
+static void drain_endpoint(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out)
+{
+    sl_manual_drain(of(c), name, wish, out);
+}
+
 void sl_info_init(struct sl_process *p)
 {
     p->control = (struct sl_control){
@@ -257,6 +270,8 @@ void sl_info_init(struct sl_process *p)
         .reload_info = reload_info,
         .config = config,
         .drain = drain,
+        .drain_info = drain_info,
+        .drain_endpoint = drain_endpoint,
         .metrics = p->registry,
     };
 }

@@ -29,10 +29,18 @@ static void on_hup(struct sl_signal *s, int signum)
     sl_reload_start(sl_container_of(s, struct sl_process, on_hup));
 }
 
+/* A second one ends it now: whoever is asked twice was not meant to go on. POST /drain before the
+ * first does not count: a preStop hook may have sent it. */
 static void on_term(struct sl_signal *s, int signum)
 {
+    struct sl_process *p = sl_container_of(s, struct sl_process, on_term);
     (void)signum;
-    sl_drain_start(sl_container_of(s, struct sl_process, on_term), false);
+
+    if (p->terms_n++ == 0) {
+        sl_drain_start(p, false);
+    } else {
+        sl_drain_cut(p);
+    }
 }
 
 /* A person at a terminal does not wait for endpoints to spread. */

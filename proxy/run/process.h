@@ -7,6 +7,7 @@
  *   worker.c   threads and their mail   drain.c   the orderly end
  *   info.c     what admin may ask       watch.c   files that changed
  *   last_set.c what sources found last, on disk
+ *   manual_drain.c  endpoints taken out by a person
  *   changes.c  what a reload changed
  *
  * Lifetime:  process
@@ -158,6 +159,7 @@ struct sl_process {
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     bool drain_closing;        /* the delay is over */
+    uint32_t terms_n;          /* SIGTERMs */
     bool ending;               /* no config and no set is applied any more */
 };
 
@@ -241,6 +243,12 @@ void sl_changes_describe(const struct sl_config *before, const struct sl_config 
 
 /* drain.c */
 void sl_drain_start(struct sl_process *p, bool at_once);
+void sl_drain_cut(struct sl_process *p); /* ends now, whatever runs */
+void sl_drain_describe(const struct sl_process *p, struct sl_drain_info *out);
+
+/* manual_drain.c */
+void sl_manual_drain(struct sl_process *p, const char *name, enum sl_drain_wish wish,
+                     struct sl_endpoint_drain_info *out);
 
 /* info.c */
 void sl_info_init(struct sl_process *p);

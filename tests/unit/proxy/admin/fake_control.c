@@ -5,6 +5,7 @@
 #include "tests/unit/check.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static struct fake_control *fake_of(struct sl_control *c)
 {
@@ -92,6 +93,31 @@ static void config(struct sl_control *c, struct sl_text *out)
 static void drain(struct sl_control *c)
 {
     fake_of(c)->drains_n++;
+}
+
+static void drain_info(struct sl_control *c, struct sl_drain_info *out)
+{
+    *out = (struct sl_drain_info){
+        .draining = fake_of(c)->drains_n > 0,
+        .elapsed_ms = 1500,
+        .delay_ms = 5000,
+        .timeout_ms = 600000,
+        .inbound_n = 4,
+        .outbound_n = 2,
+    };
+}
+
+static void drain_endpoint(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out)
+{
+    struct fake_control *f = fake_of(c);
+
+    *out = (struct sl_endpoint_drain_info){0};
+    if (strcmp(name, "a-1") != 0 && strcmp(name, "[::1]:80") != 0) {
+        return;
+    }
+    f->endpoint_drained = wish == SL_DRAIN_LOOK ? f->endpoint_drained : wish == SL_DRAIN_BEGIN;
+    *out = (struct sl_endpoint_drain_info){1, f->endpoint_drained, 3};
 }
 
 static void fill_endpoints(struct fake_control *f)
@@ -185,7 +211,9 @@ void fake_control_init(struct fake_control *f)
                     .reload = reload,
                     .reload_info = reload_info,
                     .config = config,
-                    .drain = drain},
+                    .drain = drain,
+                    .drain_info = drain_info,
+                    .drain_endpoint = drain_endpoint},
         .process = {.generation = 7,
                     .content_hash = 0xabc,
                     .config_file = "/etc/sluiced.yaml",
