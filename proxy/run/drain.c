@@ -49,6 +49,7 @@ void sl_drain_start(struct sl_process *p, bool at_once)
         p->drain_started_ms = sl_loop_now_ms(p->loop);
         sl_log(SL_LOG_INFO, "draining", {"delay_ms", SL_LOG_UINT(delay_ms)},
                {"timeout_ms", SL_LOG_UINT(p->view->config->drain.timeout_ms)});
+        sl_notify_stopping(&p->notify, "draining");
     } else if (!at_once || p->drain_closing) {
         return;
     }

@@ -93,6 +93,7 @@ static int init(struct sl_process *p, struct sl_error *err)
     raise_file_limit();
     sl_list_init(&p->pools);
     p->access_fd = -1;
+    p->notify.fd = -1;
     p->started_unix_ms = sl_time_unix_ms();
     sl_chunk_pool_init(&p->chunks, ADMIN_CHUNKS_BYTES, 16);
     int rc = sl_loop_new(&p->loop);
@@ -115,7 +116,8 @@ static int init(struct sl_process *p, struct sl_error *err)
         return sl_error_set(err, (enum sl_err)rc, NULL, "cannot start: %s", sl_err_name(rc));
     }
     sl_reload_init(p);
-    return SL_OK;
+    sl_notify_init(&p->notify, p->loop);
+    return sl_activation_init(&p->activation, err);
 }
 
 static int start(struct sl_process *p, const struct sl_config *config, struct sl_error *err)
@@ -179,6 +181,7 @@ static void end(struct sl_process *p)
         sl_loop_run_once(p->loop);
     }
     sl_listeners_sweep(p);
+    sl_activation_fini(&p->activation);
     if (p->health != NULL) {
         sl_health_free(p->health);
     }
@@ -198,6 +201,7 @@ static void end(struct sl_process *p)
         sl_config_unref(&p->first);
     }
     if (p->loop != NULL) {
+        sl_notify_fini(&p->notify);
         sl_loop_free(p->loop);
     }
     sl_chunk_pool_fini(&p->chunks);

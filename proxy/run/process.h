@@ -8,6 +8,7 @@
  *   info.c     what admin may ask       watch.c   files that changed
  *   last_set.c what sources found last, on disk
  *   manual_drain.c  endpoints taken out by a person
+ *   notify.c   what the service manager is told    activation.c   sockets that it gave us
  *   changes.c  what a reload changed
  *
  * Lifetime:  process
@@ -18,6 +19,8 @@
 
 #include <sluiced/control.h>
 
+#include "activation.h"
+#include "notify.h"
 #include "watch.h"
 
 #include "proxy/admin/server.h"
@@ -150,6 +153,8 @@ struct sl_process {
     uint64_t generation;                        /* that all workers have taken */
     uint64_t side_counts[SL_SPLIT_SIDES_MAX_N]; /* of the route that admin asks about */
 
+    struct sl_activation activation;
+    struct sl_notify notify;
     struct sl_watch *watch;
     struct sl_signal on_hup;
     struct sl_signal on_term;

@@ -15,6 +15,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Ready again, with whatever config. */
+static void notify(struct sl_process *p)
+{
+    char status[128];
+
+    (void)snprintf(status, sizeof(status), "generation %" PRIu64 "%s", p->generation,
+                   p->reload_error[0] != '\0' ? ", the last reload was refused" : "");
+    sl_notify_ready(&p->notify, status);
+}
+
 static void refuse(struct sl_process *p, const char *text)
 {
     (void)snprintf(p->reload_error, sizeof(p->reload_error), "%s", text); /* cut at its end */
@@ -22,6 +32,9 @@ static void refuse(struct sl_process *p, const char *text)
     p->reload.answered_n = p->reload.asked_n;
     sl_log(SL_LOG_ERROR, "reload_failed", {"file", SL_LOG_STR(p->config_file)},
            {"generation", SL_LOG_UINT(p->generation)}, {"error", SL_LOG_STR(p->reload_error)});
+    if (p->view != NULL) {
+        notify(p);
+    }
 }
 
 static void refuse_errors(struct sl_process *p, const struct sl_config_errors *errors)
@@ -159,6 +172,10 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
            {"hash", SL_LOG_STR(hash)}, {"file", SL_LOG_STR(p->config_file)},
            {"changes", SL_LOG_STR(p->reload.changes)});
     sl_watch_prune(p->watch, view->config);
+    if (view->generation == 1) {
+        sl_activation_warn(&p->activation);
+    }
+    notify(p);
     if (p->reload.again) {
         p->reload.again = false;
         sl_reload_start(p);
@@ -249,6 +266,9 @@ int sl_reload_start(struct sl_process *p)
     if (p->reload.committed) {
         p->reload.again = true; /* the newest file counts, and it is read when its turn comes */
         return SL_OK;
+    }
+    if (p->view != NULL) {
+        sl_notify_reloading(&p->notify);
     }
     sl_watch_note(p->watch); /* before it is read: a change from here on is another one */
     if (sl_config_load(p->config_file, &config, &errors) != SL_OK) {
