@@ -20,6 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What is done against a lack of memory or descriptors; each does what those before it do. */
+enum sl_overload_step {
+    SL_OVERLOAD_NONE,
+    SL_OVERLOAD_CLOSE,  /* responses close their connection */
+    SL_OVERLOAD_REFUSE, /* new requests are answered with 503 */
+    SL_OVERLOAD_WAIT,   /* nobody is let in */
+};
+
 struct sl_text; /* of proxy/base/text.h */
 
 struct sl_process_info {
@@ -36,6 +44,11 @@ struct sl_process_info {
     bool ready;
     const char *not_ready_because; /* "" when ready */
     bool draining;
+    uint32_t overload_step;      /* enum sl_overload_step */
+    uint64_t memory_bytes;       /* of the cgroup, without what it can drop at once; 0: not known */
+    uint64_t memory_limit_bytes; /* 0: none */
+    uint64_t fds_n;
+    uint64_t fds_limit_n; /* 0: none */
     size_t listeners_n;
     size_t pools_n;
 };

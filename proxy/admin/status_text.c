@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "status_text.h"
 
+#include <sluiced/control.h>
+
 #include "proxy/base/text.h"
 
 #include <jansson.h>
@@ -86,6 +88,24 @@ static const char *or_dash(const char *s)
     return s[0] != '\0' ? s : "-";
 }
 
+static void put_overload(struct sl_text *out, const json_t *overload)
+{
+    static const char *const does[] = {
+        [SL_OVERLOAD_NONE] = "",
+        [SL_OVERLOAD_CLOSE] = "responses close their connection",
+        [SL_OVERLOAD_REFUSE] = "new requests are answered with 503",
+        [SL_OVERLOAD_WAIT] = "nobody is let in",
+    };
+    long long step = num(overload, "step");
+
+    if (step > SL_OVERLOAD_NONE && step <= SL_OVERLOAD_WAIT) {
+        sl_text_printf(out, "overload: %s; memory %lld of %lld bytes, descriptors %lld of %lld\n",
+                       does[step], num(overload, "memory_bytes"),
+                       num(overload, "memory_limit_bytes"), num(overload, "fds"),
+                       num(overload, "fds_limit"));
+    }
+}
+
 static void put_process(struct sl_text *out, const json_t *root)
 {
     const json_t *reload = json_object_get(root, "reload");
@@ -101,6 +121,7 @@ static void put_process(struct sl_text *out, const json_t *root)
     sl_text_printf(out, "started %s, workers %lld, live views %lld, reloads %lld, refused %lld\n",
                    str(root, "started_at"), num(root, "workers"), num(root, "live_views"),
                    num(reload, "count"), num(reload, "failures"));
+    put_overload(out, json_object_get(root, "overload"));
     if (str(root, "reload_error")[0] != '\0') {
         sl_text_printf(out, "the last reload was refused:\n%s\n", str(root, "reload_error"));
     }

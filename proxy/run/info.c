@@ -87,6 +87,11 @@ static void process_info(struct sl_control *c, struct sl_process_info *out)
         .live_views_n = p->live_views_n,
         .workers_n = p->workers_n,
         .draining = p->drain_started_ms != 0,
+        .overload_step = p->overload.step,
+        .memory_bytes = p->overload.memory_bytes,
+        .memory_limit_bytes = p->overload.memory_limit_bytes,
+        .fds_n = p->overload.fds_n,
+        .fds_limit_n = p->overload.fds_limit_n,
         .listeners_n = view != NULL ? view->listeners_n : 0,
         .pools_n = view != NULL ? view->pools_n : 0,
     };

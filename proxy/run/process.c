@@ -13,6 +13,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -221,6 +222,16 @@ static void block_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static void on_overload(struct sl_overload *o, enum sl_overload_step before)
+{
+    struct sl_process *p = sl_container_of(o, struct sl_process, overload);
+
+    sl_workers_set_overload(p, o->step);
+    sl_log(o->step > before ? SL_LOG_WARN : SL_LOG_INFO, "overload", {"step", SL_LOG_UINT(o->step)},
+           {"memory_pct", SL_LOG_UINT(sl_overload_memory_pct(o))},
+           {"fds_pct", SL_LOG_UINT(sl_overload_fds_pct(o))});
+}
+
 static void on_trim(struct sl_timer *t)
 {
     (void)sl_alloc_trim(&sl_container_of(t, struct sl_process, trim_timer)->idle_memory);
@@ -264,6 +275,8 @@ int sl_process_run(const char *config_file)
         end(p);
         return EXIT_CONFIG;
     }
+    /* Named by tests only. */
+    sl_overload_start(&p->overload, p->loop, secure_getenv("SLUICED_CGROUP_DIR"), on_overload);
     sl_timer_init(&p->trim_timer, p->loop, on_trim);
     sl_timer_start(&p->trim_timer, TRIM_EVERY_MS, TRIM_EVERY_MS);
     sl_signal_start(&p->on_hup, p->loop, SIGHUP, on_hup);
@@ -271,6 +284,7 @@ int sl_process_run(const char *config_file)
     sl_signal_start(&p->on_int, p->loop, SIGINT, on_int);
     sl_loop_run(p->loop);
     block_signals();
+    sl_overload_stop(&p->overload);
     sl_timer_stop(&p->trim_timer);
     sl_signal_stop(&p->on_hup);
     sl_signal_stop(&p->on_term);

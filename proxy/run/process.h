@@ -9,6 +9,7 @@
  *   last_set.c what sources found last, on disk
  *   manual_drain.c  endpoints taken out by a person
  *   notify.c   what the service manager is told    activation.c   sockets that it gave us
+ *   overload.c memory and descriptors that run out
  *   changes.c  what a reload changed
  *
  * Lifetime:  process
@@ -21,6 +22,7 @@
 
 #include "activation.h"
 #include "notify.h"
+#include "overload.h"
 #include "watch.h"
 
 #include "proxy/admin/server.h"
@@ -155,6 +157,7 @@ struct sl_process {
 
     struct sl_activation activation;
     struct sl_notify notify;
+    struct sl_overload overload;
     struct sl_watch *watch;
     struct sl_signal on_hup;
     struct sl_signal on_term;
@@ -188,6 +191,7 @@ int sl_workers_take_set(struct sl_process *p, struct sl_run_pool *pool, struct s
 int sl_workers_drain(struct sl_process *p) SL_MUST_CHECK;
 void sl_workers_drop_tls(struct sl_process *p,
                          struct sl_view *view); /* contexts, each on its own */
+void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
 uint32_t sl_workers_open_n(const struct sl_process *p);
 
 /* pools.c */
