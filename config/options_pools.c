@@ -45,6 +45,7 @@ static const struct sl_option discover_kubernetes_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "the name of a namespace, a list of 1 to 64 of them, or \"*\"",
      .read = sl_shape_namespaces,
+     .write = sl_shape_namespaces_write,
      .help =
          "Where to look: `prod`, `[prod, batch]`, or `\"*\"` for all namespaces, which needs the "
          "rights of a ClusterRole. Absent: the one of the service account or of the kubeconfig's "
@@ -85,6 +86,7 @@ static const struct sl_option discover_kubernetes_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a port from 1 to 65535 or its name",
      .read = sl_shape_port,
+     .write = sl_shape_port_write,
      .help = "Absent: the one port that there is. Its appProtocol must be one that we speak: https "
              "and kubernetes.io/wss need tls, those of HTTP/2 (h2c, grpc) are refused."},
     {.name = "api",
@@ -187,6 +189,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a list of 1 to 4096 addresses or maps",
      .read = sl_shape_static,
+     .write = sl_shape_static_write,
      .section = &sl_section_endpoint,
      .help = "These and no others: `[\"10.0.0.7:8000\", {address: \"10.0.0.8:8000\", weight: "
              "3}]`."},
@@ -194,6 +197,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_discover_config, kubernetes),
      .section = &discover_kubernetes_section,
+     .is_used = sl_shape_uses_kubernetes,
      .help =
          "What an API server says. At least one of service, slices and pods, or inference_pool."},
     {.name = "file",
@@ -209,6 +213,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_discover_config, dns),
      .section = &discover_dns_section,
+     .is_used = sl_shape_uses_dns,
      .help = "The addresses that a name has: `{name: llama.prod.svc.cluster.local, port: 8000}`."},
 };
 
@@ -226,12 +231,14 @@ static const struct sl_option pool_tls_rows[] = {
      .required = true,
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificates of authorities. An endpoint must show a certificate of one of them."},
     {.name = "cert",
      .type = SL_OPTION_FILE,
      SL_FIELD(sl_tls_config, cert),
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificate to show when an endpoint asks. Needs key."},
     {.name = "key",
      .type = SL_OPTION_FILE,
@@ -334,6 +341,7 @@ static const struct sl_option slow_start_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a number from 0.1 to 10",
      .read = sl_shape_aggression,
+     .write = sl_shape_aggression_write,
      .fallback = "1.0",
      .help = "The share is (age / window) to the power of 1 / aggression: with 1 it grows evenly, "
              "above 1 faster at first."},
@@ -358,6 +366,7 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "the name of a policy or a map",
      .read = sl_shape_balance,
+     .write = sl_shape_balance_write,
      .section = &sl_section_balance,
      .fallback = "least_request",
      .help =
@@ -372,6 +381,7 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
      .section = &sl_section_health,
+     .is_used = sl_shape_uses_health,
      .help =
          "Active checks. Absent: `tcp: true` for static, file and dns; none for kubernetes, where "
          "kubelet checks and readiness counts."},

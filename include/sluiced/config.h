@@ -253,6 +253,13 @@ struct sl_pool_config {
     struct sl_pos pos;
 };
 
+/* A certificate, or several: what it held when the config was read. */
+struct sl_config_file {
+    const struct sl_config_file *next;
+    const char *path; /* as it stands in the config */
+    uint64_t contents_hash;
+};
+
 struct sl_config_owner; /* of config.c: memory and references */
 
 struct sl_config {
@@ -291,6 +298,7 @@ struct sl_config {
     size_t listeners_n;
     const struct sl_pool_config *pools;
     size_t pools_n;
+    const struct sl_config_file *files; /* those whose contents matter, but for keys */
 };
 
 #define SL_CONFIG_ERRORS_MAX_N 20

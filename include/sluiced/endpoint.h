@@ -77,6 +77,7 @@ struct sl_endpoint {
 
     _Alignas(64) _Atomic uint32_t in_flight_n; /* requests on all workers */
     _Atomic uint32_t in_flight_max_n;          /* 0: no cap */
+    _Atomic bool drained_by_hand; /* control thread: no new request, whatever else there is */
     _Atomic enum sl_health health;
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
@@ -153,11 +154,15 @@ static inline bool sl_endpoint_is_full(const struct sl_endpoint *ep)
 }
 
 /* Whether m would do in this tier, had it room. Relaxed loads: each fact stands alone, and one that
- * is a few nanoseconds old is no worse than the packet that brought it. O(1). */
+ * is a few nanoseconds old is no worse than the packet that brought it. A person's word holds in
+ * every tier; O(1). */
 static inline bool sl_endpoint_suits(const struct sl_member *m, enum sl_tier tier, uint64_t now_ms)
 {
     const struct sl_endpoint *ep = m->endpoint;
 
+    if (atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed)) {
+        return false;
+    }
     if (tier == SL_TIER_ANY) {
         return true;
     }

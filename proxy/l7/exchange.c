@@ -161,6 +161,9 @@ void sl_exchange_start(struct sl_exchange *x)
 
     sl_exchange_set_request_id(x);
     enum sl_reason refused = sl_forwarded_prepare(x);
+    if (refused == SL_REASON_OK && sl_l7_overload(x->w) >= SL_OVERLOAD_REFUSE) {
+        refused = SL_REASON_OVERLOAD;
+    }
     if (refused != SL_REASON_OK) {
         sl_exchange_fail(x, refused);
         return;

@@ -110,6 +110,11 @@ void sl_l7_drain(struct sl_l7 *w)
     sl_h1_downstream_close_idle(w);
 }
 
+void sl_l7_close_idle(struct sl_l7 *w)
+{
+    sl_h1_downstream_close_idle(w);
+}
+
 void sl_l7_close_all(struct sl_l7 *w)
 {
     sl_stage_flush(w);

@@ -122,6 +122,22 @@ static void copy_labels(struct sl_member_labels *to, const struct sl_found *foun
     memcpy(to->model, found->model, sizeof(to->model));
 }
 
+/* What a person said of an endpoint ends when discovery names it no more, though requests that run
+ * may keep it. Both are sorted by identity. */
+static void forget_dropped(const struct sl_endpoint_table *t, const struct sl_member *members,
+                           size_t members_n)
+{
+    size_t m = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        if (m < members_n && members[m].endpoint == t->items[i]) {
+            m++;
+        } else {
+            atomic_store_explicit(&t->items[i]->drained_by_hand, false, memory_order_relaxed);
+        }
+    }
+}
+
 int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
                             uint64_t came_at_ms, struct sl_member *members,
                             struct sl_member_labels *labels, size_t *members_n)
@@ -163,6 +179,7 @@ int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapsho
     t->items = m.items;
     t->n = m.n;
     *members_n = n;
+    forget_dropped(t, members, n);
     return SL_OK;
 fail:
     for (size_t i = 0; i < n; i++) {

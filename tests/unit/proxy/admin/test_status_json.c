@@ -122,7 +122,7 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.endpoints.0",
          "{\"address\":\"10.0.0.1:8000\",\"pod\":\"a-1\",\"zone\":\"eu-1a\",\"version\":\"v1\","
          "\"model\":\"llama\",\"weight\":1,"
-         "\"draining\":false,"
+         "\"draining\":false,\"drained_by_hand\":false,"
          "\"health\":\"up\",\"ejected_ms\":0,\"keepalive_learned_ms\":0,\"in_flight\":3,"
          "\"requests\":100,\"failures\":2,"
          "\"connects\":7,\"ejections\":1}"},
