@@ -98,7 +98,7 @@ static bool enough_remain(const struct sl_endpoint_set *set, const struct sl_end
 
     for (size_t i = 0; i < set->members_n; i++) {
         const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && !m->draining) {
+        if (m->weight > 0 && !m->draining && !LOAD(m->endpoint->drained_by_hand)) {
             members_n++;
             /* One that awaits its trial is gone still, and so the trial's failure takes nobody. */
             remain_n += m->endpoint != without && LOAD(m->endpoint->health) != SL_HEALTH_DOWN &&
