@@ -399,8 +399,9 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_MAYBE,
      SL_AT(sl_pool_config, slow_start),
      .section = &slow_start_section,
-     .help = "An endpoint that is new, or is back from failed checks or an ejection, is picked a "
-             "tenth as often at first, and then more and more, whatever the policy. Those of the "
+     .help = "An endpoint that is new, or is back from failed checks, an ejection or a drain by "
+             "hand, is picked a tenth as often at first, and then more and more, whatever the "
+             "policy. A request never waits for others while such a one has room. Those of the "
              "first set are not new. Absent: it is picked like the others at once."},
     {.name = "limits",
      .type = SL_OPTION_SECTION,

@@ -82,7 +82,7 @@ struct sl_endpoint {
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
     _Atomic uint64_t steer_until_ms; /* asked for by Retry-After: not ejected, but avoided */
-    _Atomic uint64_t came_at_ms;     /* or came back from down or ejection; 0: was always there */
+    _Atomic uint64_t came_at_ms; /* or came back: from down, ejection, a drain by hand; 0: always */
 
     /* Passive health, written by proxy/upstream/outlier.c alone; the first line is the hot one. */
     _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */

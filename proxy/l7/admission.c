@@ -27,17 +27,18 @@ static bool is_limited(const struct sl_exchange *x)
 
 /* ---- Between workers */
 
-static void tell(struct sl_l7 *w, uint32_t worker_idx)
+void sl_admission_tell(struct sl_l7 *peer)
 {
-    struct sl_l7 *peer;
-
-    if (worker_idx == w->idx) {
-        return;
-    }
-    peer = w->peers[worker_idx];
     /* Acquire and release: the letter is one, and there again before it is said to be. */
     if (!atomic_exchange_explicit(&peer->waiting.woken, true, memory_order_acq_rel)) {
         sl_mailbox_post(peer->loop, &peer->waiting.wake);
+    }
+}
+
+static void tell(struct sl_l7 *w, uint32_t worker_idx)
+{
+    if (worker_idx != w->idx) {
+        sl_admission_tell(w->peers[worker_idx]);
     }
 }
 

@@ -4,10 +4,10 @@
  *
  * Waiting costs nothing but the exchange: it holds no place, no endpoint and no retry, and its body
  * is not read. Who waits looks again when a request of the pool ends on this worker, when another
- * worker says that one ended there, when endpoints or the config have changed, and, as long as it
- * is room that lacks, each SL_ADMISSION_LOOK_MS: what is said between workers may come too late to
- * be heard. The order is that of all workers, but for that long: a worker whose turn it is may be
- * busy.
+ * worker says that one ended there, when endpoints (or who of them is drained by hand) or the
+ * config have changed, and, as long as it is room that lacks, each SL_ADMISSION_LOOK_MS: what is
+ * said between workers may come too late to be heard. The order is that of all workers, but for
+ * that long: a worker whose turn it is may be busy.
  *
  * Lifetime:  exchange; what a worker has of it, process
  * Thread:    worker-local, but for the wake-up, which is mail
@@ -47,6 +47,9 @@ void sl_admission_wake(struct sl_exchange *x);
 
 /* Endpoints or limits have changed: whoever waits looks at the end of this turn. */
 void sl_admission_look(struct sl_l7 *w);
+
+/* The same, of any thread, as long as peer's loop runs; needs no memory. */
+void sl_admission_tell(struct sl_l7 *peer);
 
 /* For the answer to x, which could not wait, or not any longer. */
 uint32_t sl_admission_retry_after_s(const struct sl_exchange *x);

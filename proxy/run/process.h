@@ -196,6 +196,8 @@ int sl_workers_drain(struct sl_process *p) SL_MUST_CHECK;
 void sl_workers_drop_tls(struct sl_process *p,
                          struct sl_view *view); /* contexts, each on its own */
 void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
+/* Requests that wait for an endpoint look whether there is one. */
+void sl_workers_look(struct sl_process *p);
 uint32_t sl_workers_open_n(const struct sl_process *p);
 
 /* pools.c */

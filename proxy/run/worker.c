@@ -10,6 +10,7 @@
 
 #include "proxy/base/alloc.h"
 #include "proxy/l7/access_log.h"
+#include "proxy/l7/admission.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -162,6 +163,13 @@ void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step)
     if (step == SL_OVERLOAD_WAIT) {
         struct letter like = {0};
         (void)mail_all(p, &like, on_make_room); /* no memory: idle timeouts do it, later */
+    }
+}
+
+void sl_workers_look(struct sl_process *p)
+{
+    for (uint32_t i = 0; i < p->running_n; i++) {
+        sl_admission_tell(p->workers[i].l7);
     }
 }
 

@@ -78,11 +78,66 @@ def test_it_is_kept_over_reloads_and_ends_with_the_endpoint(pair):
     wait_until(lambda: versions(proxy) == {"v1", "v2"}, 10, "both to be picked", proxy.status)
 
 
-def test_the_last_one_is_drained_too(pair):
-    proxy, one, two = pair
+@pytest.mark.parametrize("queue, reason", [("off", b"no_endpoint"),
+                                           ({"timeout": "100ms"}, b"queue_timeout")])
+def test_the_last_one_is_drained_too(sluiced, model, queue, reason):
+    """Who waits for an endpoint does not get one that is drained, either."""
+    one, two = model(), model()
+    proxy = sluiced(config({"chat": pool(one.address, two.address, queue=queue)}))
     assert drain(proxy, one.address).code == drain(proxy, two.address).code == 0
     answer = proxy.get("/version")
-    assert answer.status == 503 and b"no_endpoint" in answer.body
+    assert answer.status == 503 and reason in answer.body
+
+
+@pytest.mark.parametrize("limits", [{}, {"per_endpoint": 8}])
+@pytest.mark.parametrize("balance", ["least_request",
+                                     {"policy": "ring_hash", "key": {"source": True}}])
+def test_who_waits_for_an_endpoint_is_served_when_a_drain_is_undone(sluiced, model, balance,
+                                                                    limits):
+    server = model()
+    proxy = sluiced(config({"chat": pool(server.address, queue={"timeout": "60s"}, limits=limits,
+                                         balance=balance)}, workers=2))
+    assert drain(proxy, server.address).code == 0
+    wires = [Wire(proxy.address("edge")) for _ in range(8)]
+    for wire in wires:
+        wire.send(request_bytes("GET", "/version"))
+    wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="chat") == len(wires), 10,
+               "all to wait", proxy.status)
+    assert drain(proxy, server.address, "--undo").code == 0
+    for wire in wires:
+        assert wire.reader.response().status == 200
+        wire.close()
+    assert proxy.metric("sluiced_pool_queued", pool="chat") == 0
+
+
+def test_who_waits_for_room_does_not_get_it_at_a_drained_endpoint(sluiced, upstream, model):
+    """The other endpoint is full, and is waited for; the one with room is drained."""
+    gate = threading.Event()
+    full, other = upstream([[Wait(gate), answer_bytes(b"first")], [answer_bytes(b"second")]]), model()
+    proxy = sluiced(config({"chat": pool(full.address, other.address, health="off",
+                                         queue={"timeout": "60s"}, limits={"per_endpoint": 1})},
+                           workers=1))
+    assert drain(proxy, other.address).code == 0
+    with Wire(proxy.address("edge")) as first, Wire(proxy.address("edge")) as second:
+        ask(first, full)
+        second.send(request_bytes("GET", "/"))
+        wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="chat") == 1, 10, "the wait",
+                   proxy.status)
+        gate.set()
+        assert first.reader.response().body == b"first"
+        assert second.reader.response().body == b"second"
+    assert other.state()["requests"] == 0
+
+
+def test_an_endpoint_that_is_back_from_a_drain_starts_slowly(sluiced, model):
+    servers = [model("--version", "v1"), model("--version", "v2")]
+    slow = dict(balance="round_robin", slow_start={"window": "1h"})
+    proxy = sluiced(config({"chat": pool(*[s.address for s in servers], **slow)}, workers=1))
+    assert versions(proxy) == {"v1", "v2"}
+    assert drain(proxy, servers[0].address).code == 0
+    assert drain(proxy, servers[0].address, "--undo").code == 0
+    shares = [proxy.get("/version").fields["x-model-version"] for _ in range(200)].count("v1")
+    assert 0 < shares < 40  # a tenth of a half
 
 
 def test_wait_ends_with_the_last_request_there(sluiced, held):
