@@ -8,9 +8,9 @@
  *
  * Defaults are said; what is not set has no line. A line without a value says that the thing is
  * there. A name with a dot in it stands in brackets. Files are said by an absolute path, and
- * certificates by a hash of what they hold, too; of a private key nothing but its path is known, and
- * of the header fields of a health check nothing but their names and whether they changed.
- * It is the option tables that are walked, so a new option needs nothing here.
+ * certificates by a hash of what they hold, too; of a private key nothing but its path is known,
+ * and of the header fields of a health check nothing but their names and whether they changed. It
+ * is the option tables that are walked, so a new option needs nothing here.
  *
  * Thread:    any, while the config is alive
  * Errors:    those of the text

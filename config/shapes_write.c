@@ -168,10 +168,9 @@ void sl_shape_balance_write(struct sl_printer *p, const char *name, const void *
     }
     size_t mark = sl_print_enter(p, name);
     write_key(p, &pool->balance_key);
-    sl_print_option(p, "bound",
-                    pool->balance_bound_pct == 0
-                        ? "off"
-                        : decimal(pool->balance_bound_pct, PER_CENT, text));
+    sl_print_option(
+        p, "bound",
+        pool->balance_bound_pct == 0 ? "off" : decimal(pool->balance_bound_pct, PER_CENT, text));
     sl_print_leave(p, mark);
 }
 
@@ -201,8 +200,8 @@ void sl_shape_health_status_write(struct sl_printer *p, const char *name, const 
     for (size_t i = 0; i < h->statuses_n; i++) {
         const struct sl_status_range *r = &h->statuses[i];
 
-        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%u", i > 0 ? ", " : "",
-                                r->first);
+        len +=
+            (size_t)snprintf(text + len, sizeof(text) - len, "%s%u", i > 0 ? ", " : "", r->first);
         if (r->last != r->first) {
             len += (size_t)snprintf(text + len, sizeof(text) - len, "-%u", r->last);
         }

@@ -150,7 +150,7 @@ struct sl_exchange {
     uint32_t tried_n;
     uint32_t forgotten_n; /* tried before it last waited: they may be tried again */
     uint32_t attempts_n;
-    uint64_t key_hash; /* for the pool's policy; 0: no key */
+    uint64_t key_hash;       /* for the pool's policy; 0: no key */
     struct sl_waiter waiter; /* while it is queued */
 
     struct sl_request_head request;

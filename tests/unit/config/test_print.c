@@ -95,6 +95,78 @@ static void each_option_is_a_line(void **state)
     sl_text_fini(&text);
 }
 
+static void options_of_pools_are_lines(void **state)
+{
+    static const char yaml[] =
+        "pools:\n"
+        "  a:\n"
+        "    discover: {static: [\"10.0.0.7:80\"]}\n"
+        "    balance: {policy: ring_hash, key: {header: x-session-id}}\n"
+        "    health: {http: /health, port: 9000, host: models.local, status: [200, 300-399],\n"
+        "             headers: {authorization: Bearer hushhush, x.y: z}, body: ready}\n"
+        "    slow_start: {aggression: 1.5}\n"
+        "    limits: {in_flight: 100, per_endpoint: 8}\n"
+        "    queue: {size: 20, priority: {header: x-priority}}\n"
+        "  b:\n"
+        "    discover: {static: [\"10.0.0.7:80\"]}\n"
+        "    balance: {policy: maglev, key: {source: true}, bound: off}\n"
+        "    slow_start: {window: 1m, aggression: 0.25}\n"
+        "    queue: off\n"
+        "  c:\n"
+        "    discover: {static: [\"10.0.0.7:80\"]}\n"
+        "    balance: {policy: maglev, key: {cookie: sid}, bound: 2}\n"
+        "    slow_start: {}\n"
+        "  d:\n"
+        "    discover: {static: [\"10.0.0.7:80\"]}\n"
+        "    balance: {policy: ring_hash, key: {query: user}, bound: 1.5}\n"
+        "    health: {http: /, status: 204}\n";
+    static const char *const lines[] = {
+        "pools.a.balance: ring_hash",
+        "pools.a.balance.key.header: x-session-id",
+        "pools.a.balance.bound: 1.25",
+        "pools.a.health.http: /health",
+        "pools.a.health.port: 9000",
+        "pools.a.health.host: models.local",
+        "pools.a.health.status: 200, 300-399",
+        "pools.a.health.body: ready",
+        "pools.a.slow_start:",
+        "pools.a.slow_start.window: 30s",
+        "pools.a.slow_start.aggression: 1.5",
+        "pools.a.limits.in_flight: 100",
+        "pools.a.limits.per_endpoint: 8",
+        "pools.a.queue.size: 20",
+        "pools.a.queue.timeout: 5s",
+        "pools.a.queue.priority.header: x-priority",
+        "pools.b.balance.key.source: true",
+        "pools.b.balance.bound: off",
+        "pools.b.slow_start.window: 1m",
+        "pools.b.slow_start.aggression: 0.25",
+        "pools.b.queue.size: 0",
+        "pools.c.balance.key.cookie: sid",
+        "pools.c.balance.bound: 2",
+        "pools.c.slow_start.aggression: 1",
+        "pools.c.queue.size: 1024",
+        "pools.d.balance.key.query: user",
+        "pools.d.balance.bound: 1.5",
+        "pools.d.health.status: 204",
+    };
+    static const char *const absent[] = {"hushhush", "b.limits", "d.slow_start", "c.health.status",
+                                         "d.queue.priority"};
+    struct sl_text text;
+    (void)state;
+
+    print(yaml, &text);
+    for (size_t i = 0; i < SL_ARRAY_LEN(lines); i++) {
+        check_has(&text, lines[i]);
+    }
+    for (size_t i = 0; i < SL_ARRAY_LEN(absent); i++) {
+        check(strstr(text.ptr, absent[i]) == NULL, "%s in\n%s", absent[i], text.ptr);
+    }
+    assert_non_null(strstr(text.ptr, "\npools.a.health.headers.authorization: (not shown, "));
+    assert_non_null(strstr(text.ptr, "\npools.a.health.headers[x.y]: (not shown, "));
+    sl_text_fini(&text);
+}
+
 /* A row that only its own function reads must have one that writes it, or it would be missing. */
 static void check_rows(const struct sl_section *s)
 {
@@ -166,6 +238,32 @@ static void two_spellings_are_no_difference(void **state)
                "pools:\n  a:\n    timeouts: {connect: 1000ms}\n    discover:\n      static:\n"
                "      - {address: \"2.2.2.2:2\", weight: 1}\n      - 1.1.1.1:1\n",
                "", 0);
+#define POOL_A(rest) "pools: {a: {discover: {static: [\"1.1.1.1:1\"]}" rest "}}"
+    check_diff(POOL_A(""), POOL_A(", balance: {policy: least_request}, queue: {timeout: 5000ms}"),
+               "", 0);
+    check_diff(POOL_A(", queue: off"), POOL_A(", queue: {size: 0}"), "", 0);
+    check_diff(POOL_A(", balance: {policy: maglev, key: {source: true}, bound: 1.50}"),
+               POOL_A(", balance: {bound: 1.5, key: {source: true}, policy: maglev}"), "", 0);
+}
+
+static void a_header_of_a_check_that_changed_is_a_change_and_is_not_said(void **state)
+{
+    struct sl_text texts[2];
+    struct sl_text diff;
+    size_t changes_n = 0;
+    (void)state;
+
+    print(POOL_A(", health: {http: /, headers: {authorization: one, x-a: b}}"), &texts[0]);
+    print(POOL_A(", health: {http: /, headers: {authorization: two, x-a: b}}"), &texts[1]);
+    sl_text_init(&diff, 1 << 16);
+    assert_int_equal(
+        sl_config_diff(sl_text_slice(&texts[0]), sl_text_slice(&texts[1]), &diff, &changes_n),
+        SL_OK);
+    assert_int_equal(changes_n, 1);
+    assert_non_null(strstr(diff.ptr, "pools.a.health.headers.authorization: (not shown, "));
+    sl_text_fini(&texts[0]);
+    sl_text_fini(&texts[1]);
+    sl_text_fini(&diff);
 }
 
 static void write_file(const char *path, const char *text)
@@ -237,9 +335,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_option_is_a_line),
+        cmocka_unit_test(options_of_pools_are_lines),
         cmocka_unit_test(no_option_is_forgotten),
         cmocka_unit_test(differences_are_said_by_path),
         cmocka_unit_test(two_spellings_are_no_difference),
+        cmocka_unit_test(a_header_of_a_check_that_changed_is_a_change_and_is_not_said),
         cmocka_unit_test(a_certificate_that_changed_is_a_change_and_a_key_is_not_said),
         cmocka_unit_test(a_summary_fits_into_its_line),
     };
