@@ -89,6 +89,36 @@ def test_nobody_is_let_in_and_idle_ones_make_room(running, cgroup):
         assert waiting.reader.response().status == 200
 
 
+@pytest.mark.parametrize("pct, step", [(93, 2), (96, 3)])
+def test_who_is_in_the_queue_already_is_served_and_nobody_joins(sluiced, upstream, cgroup,
+                                                                 tmp_path, pct, step):
+    """A request that waits has what it needs; to turn it away would have been for nothing."""
+    gate = threading.Event()
+    server = upstream([[Wait(gate), answer_bytes(b"first")], [answer_bytes(b"second")]])
+    proxy = sluiced(config({"chat": pool(server.address, health="off", queue={"timeout": "60s"},
+                                         limits={"per_endpoint": 1})}, workers=2),
+                    env={"SLUICED_CGROUP_DIR": str(tmp_path / "cgroup")})
+    with contextlib.ExitStack() as stack:
+        first, second, late = [stack.enter_context(Wire(proxy.address("edge"))) for _ in range(3)]
+        first.send(request_bytes("GET", "/"))
+        wait_until(lambda: server.requests, 10, "the first request")
+        second.send(request_bytes("GET", "/"))
+        late.send(request_bytes("GET", "/")[:-2])  # let in, and not a request yet
+        wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="chat") == 1, 10, "the wait",
+                   proxy.status)
+        wait_until(lambda: proxy.status()["listeners"][0]["connections_total"] == 3, 10,
+                   "all to be let in", proxy.status)
+        cgroup(pct)
+        wait_step(proxy, step)
+        late.send(b"\r\n")
+        answer = late.reader.response()
+        assert answer.status == 503 and b'"overload"' in answer.body
+        assert proxy.metric("sluiced_pool_queued", pool="chat") == 1
+        gate.set()
+        assert first.reader.response().body == b"first"
+        assert second.reader.response().body == b"second"
+
+
 def cpu_ticks(proxy: Sluiced) -> int:
     """CPU time used so far, in 1/100 s."""
     stat = Path(f"/proc/{proxy.process.pid}/stat").read_text().rpartition(")")[2].split()
