@@ -53,7 +53,7 @@ FLAGS := $(or $(FLAGS_$(FLAVOUR)),$(error FLAVOUR=$(FLAVOUR): expected release, 
 # libev ships no .pc in Debian, and its macros break strict aliasing.
 pc = $(or $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null),$(2))
 LIBS := $(strip -lev $(call pc,openssl,-lssl -lcrypto) $(call pc,libcurl,-lcurl) $(call pc,jansson,-ljansson) \
-  $(call pc,yaml-0.1,-lyaml) $(call pc,libxxhash,-lxxhash) $(call pc,libcares,-lcares) -lresolv)
+  $(call pc,yaml-0.1,-lyaml) $(call pc,libxxhash,-lxxhash) $(call pc,libcares,-lcares) -lresolv -lm)
 PC_CFLAGS := $(patsubst -I%,-isystem%,$(filter-out -I/usr/include%,$(shell \
   $(PKG_CONFIG) --cflags openssl libcurl jansson yaml-0.1 libxxhash libcares 2>/dev/null)))
 

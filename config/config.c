@@ -65,6 +65,7 @@ static int decode(struct sl_config_owner *o, struct sl_slice text, struct sl_are
         .arena = &o->arena,
         .scratch = scratch,
         .errors = errors,
+        .files = &o->config.files,
     };
     const struct sl_yaml_input input = {
         .text = text,

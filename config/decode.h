@@ -30,7 +30,8 @@ struct sl_decoder {
     struct sl_arena *arena;   /* of the config */
     struct sl_arena *scratch; /* of the load */
     struct sl_config_errors *errors;
-    struct sl_error err; /* the one at hand */
+    const struct sl_config_file **files; /* NULL: nobody wants to know */
+    struct sl_error err;                 /* the one at hand */
     struct sl_pos pos;
     char path[SL_YAML_PATH_BYTES];
 };

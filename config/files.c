@@ -4,6 +4,7 @@
 #include <sluiced/slice.h>
 
 #include "proxy/base/alloc.h"
+#include "proxy/base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,8 @@
 #include <unistd.h>
 
 enum {
-    HEAD_BYTES = 64 * 1024
+    HEAD_BYTES = 64 * 1024,
+    HASHED_MAX_BYTES = 4 * 1024 * 1024
 };
 
 static int refuse_errno(const char *shown, const struct sl_pos *pos, struct sl_error *err)
@@ -102,6 +104,33 @@ static int check_head(const char *path, const char *shown, const struct sl_pos *
     explicit_bzero(buf, HEAD_BYTES); /* it may be a private key */
     sl_free(buf);
     return rc;
+}
+
+uint64_t sl_file_hash(const char *path)
+{
+    char *buf = sl_alloc(HEAD_BYTES);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    uint64_t hash = 0;
+    size_t used = 0;
+
+    while (buf != NULL && fd >= 0 && used < HASHED_MAX_BYTES) {
+        ssize_t n = read(fd, buf, HEAD_BYTES);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            hash = n < 0 ? 0 : hash;
+            break;
+        }
+        hash = sl_hash((struct sl_slice){buf, (size_t)n}, hash);
+        used += (size_t)n;
+    }
+    if (fd >= 0) {
+        (void)close(fd); /* it was read only: nothing to lose */
+    }
+    sl_free(buf);
+    return hash;
 }
 
 int sl_file_check(const char *path, const char *shown, const struct sl_pos *pos,

@@ -11,6 +11,8 @@
 #include <sluiced/defs.h>
 #include <sluiced/err.h>
 
+#include <stdint.h>
+
 /* path: to open; shown: as it was written, for messages. */
 typedef int (*sl_file_check_fn)(const char *path, const char *shown, const struct sl_pos *pos,
                                 struct sl_error *err) SL_MUST_CHECK;
@@ -23,6 +25,9 @@ int sl_file_check(const char *path, const char *shown, const struct sl_pos *pos,
  * is inside is for the TLS layer to judge. */
 int sl_file_check_pem(const char *path, const char *shown, const struct sl_pos *pos,
                       struct sl_error *err) SL_MUST_CHECK;
+
+/* Of all that is in it, up to 4 MiB; 0 where it cannot be read. */
+uint64_t sl_file_hash(const char *path);
 
 /* A directory in which files can be made. */
 int sl_file_check_writable(const char *path, const char *shown, const struct sl_pos *pos,

@@ -162,6 +162,7 @@ static const struct sl_option listener_tls_rows[] = {
      .required = true,
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificate of this side, and the chain behind it."},
     {.name = "key",
      .type = SL_OPTION_FILE,
@@ -175,6 +176,7 @@ static const struct sl_option listener_tls_rows[] = {
      SL_FIELD(sl_tls_config, ca),
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificates of authorities. Given: a client must show a certificate of one of "
              "them. Absent: none is asked for."},
     {.name = "client_san",
@@ -248,11 +250,13 @@ static const struct sl_option route_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "the name of a pool",
      .read = sl_shape_pool,
+     .write = sl_shape_pool_write,
      .help = "Where they go. Exactly one of pool and split."},
     {.name = "split",
      .type = SL_OPTION_OWN,
      .what = "a map of 1 to 64 pools to weights from 0 to 65535",
      .read = sl_shape_split,
+     .write = sl_shape_split_write,
      .help = "Where they go, in shares: `{llama-v1: 95, llama-v2: 5}`. One weight must be above "
              "0."},
     {.name = "max_body",
@@ -345,6 +349,7 @@ static const struct sl_option http_rows[] = {
      .n_offset = offsetof(struct sl_listener_config, routes_n),
      .section = &route_section,
      .unique = "name",
+     .ordered = true,
      .min = 1,
      .max = 1024,
      .help = "Tried from the first to the last."},
@@ -358,6 +363,7 @@ static const struct sl_option http_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a list of 1 to 256 networks, addresses or unix",
      .read = sl_shape_trusted,
+     .write = sl_shape_trusted_write,
      .help = "Peers whose X-Forwarded-*, Forwarded and X-Real-IP are kept and extended, and from "
              "whose X-Forwarded-For the client's address is taken: `[10.0.0.0/8, \"fd00::/8\", "
              "unix]`, unix being any peer of a unix socket. Absent: nobody's, they are replaced."},
@@ -365,6 +371,7 @@ static const struct sl_option http_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a token",
      .read = sl_shape_via,
+     .write = sl_shape_via_write,
      .help = "Pseudonym that is added to Via of requests and responses, and by which a loop is "
              "seen and ended with 508. Proxies that stand behind one another need different ones. "
              "Absent: Via passes as it came."},

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 struct sl_decoder;
+struct sl_printer;
 struct sl_yaml_node;
 
 /* In brackets: the field that the row's offset names. */
@@ -62,8 +63,13 @@ struct sl_option {
     sl_file_check_fn check_file; /* NULL: the path is taken as it is */
     /* OWN: fills its part of base, the struct that the section describes. Reports to d. */
     int (*read)(struct sl_decoder *d, const struct sl_yaml_node *node, void *base);
+    /* OWN: writes what was read, by print.h; nothing where it was not set. */
+    void (*write)(struct sl_printer *p, const char *name, const void *base);
     const struct sl_section *section;
+    bool (*is_used)(const void *base); /* SECTION: printed only then; NULL: always */
     const char *unique; /* LIST: no two items may have the same text under this key */
+    bool ordered;       /* LIST: the order of its items means something */
+    bool says_contents; /* FILE: what it holds is no secret, and a change of it a change */
     size_t offset;
     size_t width; /* of the field, bytes */
     size_t n_offset;
@@ -88,6 +94,9 @@ extern const struct sl_section sl_section_root;
 extern const struct sl_section sl_section_ambiguous;     /* of struct sl_h1_policy */
 extern const struct sl_section sl_section_balance;       /* of struct sl_pool_config */
 extern const struct sl_section sl_section_pool;          /* of struct sl_pool_config */
+extern const struct sl_section sl_section_health;        /* of struct sl_health_config */
+extern const struct sl_section sl_section_limits;        /* of struct sl_limits_config */
+extern const struct sl_section sl_section_queue;         /* of struct sl_queue_config */
 extern const struct sl_section sl_section_endpoint;      /* of struct sl_static_endpoint */
 extern const struct sl_section sl_section_endpoint_file; /* of a file of its own */
 

@@ -45,6 +45,7 @@ static const struct sl_option discover_kubernetes_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "the name of a namespace, a list of 1 to 64 of them, or \"*\"",
      .read = sl_shape_namespaces,
+     .write = sl_shape_namespaces_write,
      .help =
          "Where to look: `prod`, `[prod, batch]`, or `\"*\"` for all namespaces, which needs the "
          "rights of a ClusterRole. Absent: the one of the service account or of the kubeconfig's "
@@ -85,6 +86,7 @@ static const struct sl_option discover_kubernetes_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a port from 1 to 65535 or its name",
      .read = sl_shape_port,
+     .write = sl_shape_port_write,
      .help = "Absent: the one port that there is. Its appProtocol must be one that we speak: https "
              "and kubernetes.io/wss need tls, those of HTTP/2 (h2c, grpc) are refused."},
     {.name = "api",
@@ -187,6 +189,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "a list of 1 to 4096 addresses or maps",
      .read = sl_shape_static,
+     .write = sl_shape_static_write,
      .section = &sl_section_endpoint,
      .help = "These and no others: `[\"10.0.0.7:8000\", {address: \"10.0.0.8:8000\", weight: "
              "3}]`."},
@@ -194,6 +197,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_discover_config, kubernetes),
      .section = &discover_kubernetes_section,
+     .is_used = sl_shape_uses_kubernetes,
      .help =
          "What an API server says. At least one of service, slices and pods, or inference_pool."},
     {.name = "file",
@@ -209,6 +213,7 @@ static const struct sl_option discover_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_discover_config, dns),
      .section = &discover_dns_section,
+     .is_used = sl_shape_uses_dns,
      .help = "The addresses that a name has: `{name: llama.prod.svc.cluster.local, port: 8000}`."},
 };
 
@@ -219,58 +224,6 @@ static const struct sl_section discover_section = {
     .finish = sl_finish_discover,
 };
 
-/* One word, so that `tcp: false` is refused: it would say nothing. */
-static const struct sl_word only_true[] = {{"true", SL_HEALTH_CHECK_TCP}, {NULL, 0}};
-
-static const struct sl_option health_rows[] = {
-    {.name = "http",
-     .type = SL_OPTION_TEXT,
-     SL_FIELD(sl_health_config, path),
-     .what = "a path",
-     .check = sl_value_url_target,
-     .help = "GET of this path; 2xx is healthy. Exactly one of http and tcp."},
-    {.name = "tcp",
-     .type = SL_OPTION_WORD,
-     SL_FIELD(sl_health_config, kind),
-     .words = only_true,
-     .help = "A connection is opened (with the pool's TLS, if any) and closed."},
-    {.name = "interval",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, interval_ms),
-     .fallback = "2s",
-     .min = 10,
-     .max = SL_HOUR_MS,
-     .help = "Between two checks of an endpoint."},
-    {.name = "timeout",
-     .type = SL_OPTION_DURATION,
-     SL_FIELD(sl_health_config, timeout_ms),
-     .fallback = "1s",
-     .min = 1,
-     .max = SL_HOUR_MS,
-     .help = "For one whole check."},
-    {.name = "rise",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, rise_n),
-     .fallback = "2",
-     .min = 1,
-     .max = 100,
-     .help = "Good checks in a row until it is up again."},
-    {.name = "fall",
-     .type = SL_OPTION_COUNT,
-     SL_FIELD(sl_health_config, fall_n),
-     .fallback = "3",
-     .min = 1,
-     .max = 100,
-     .help = "Failed checks in a row until it is down."},
-};
-
-static const struct sl_section health_section = {
-    .title = "pools.NAME.health",
-    SL_ROWS(health_rows),
-    .pos_offset = SL_NO_OFFSET,
-    .finish = sl_finish_health,
-};
-
 static const struct sl_option pool_tls_rows[] = {
     {.name = "ca",
      .type = SL_OPTION_FILE,
@@ -278,12 +231,14 @@ static const struct sl_option pool_tls_rows[] = {
      .required = true,
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificates of authorities. An endpoint must show a certificate of one of them."},
     {.name = "cert",
      .type = SL_OPTION_FILE,
      SL_FIELD(sl_tls_config, cert),
      .what = "the path of a file in PEM",
      .check_file = sl_file_check_pem,
+     .says_contents = true,
      .help = "Certificate to show when an endpoint asks. Needs key."},
     {.name = "key",
      .type = SL_OPTION_FILE,
@@ -374,6 +329,31 @@ static const struct sl_section pool_timeouts_section = {
     .pos_offset = SL_NO_OFFSET,
 };
 
+static const struct sl_option slow_start_rows[] = {
+    {.name = "window",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_slow_start_config, window_ms),
+     .fallback = "30s",
+     .min = 100,
+     .max = SL_HOUR_MS,
+     .help = "How long it takes from a tenth to the whole share."},
+    {.name = "aggression",
+     .type = SL_OPTION_OWN,
+     .what = "a number from 0.1 to 10",
+     .read = sl_shape_aggression,
+     .write = sl_shape_aggression_write,
+     .fallback = "1.0",
+     .help = "The share is (age / window) to the power of 1 / aggression: with 1 it grows evenly, "
+             "above 1 faster at first."},
+};
+
+static const struct sl_section slow_start_section = {
+    .title = "pools.NAME.slow_start",
+    SL_ROWS(slow_start_rows),
+    .size_bytes = sizeof(struct sl_slow_start_config),
+    .pos_offset = SL_NO_OFFSET,
+};
+
 static const struct sl_option pool_rows[] = {
     {.name = "discover",
      .type = SL_OPTION_SECTION,
@@ -386,6 +366,7 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_OWN,
      .what = "the name of a policy or a map",
      .read = sl_shape_balance,
+     .write = sl_shape_balance_write,
      .section = &sl_section_balance,
      .fallback = "least_request",
      .help =
@@ -399,7 +380,8 @@ static const struct sl_option pool_rows[] = {
      .type = SL_OPTION_SECTION,
      SL_FIELD(sl_pool_config, health),
      .off_ok = true,
-     .section = &health_section,
+     .section = &sl_section_health,
+     .is_used = sl_shape_uses_health,
      .help =
          "Active checks. Absent: `tcp: true` for static, file and dns; none for kubernetes, where "
          "kubelet checks and readiness counts."},
@@ -413,6 +395,28 @@ static const struct sl_option pool_rows[] = {
      SL_FIELD(sl_pool_config, timeouts),
      .section = &pool_timeouts_section,
      .help = "Of the upstream side."},
+    {.name = "slow_start",
+     .type = SL_OPTION_MAYBE,
+     SL_AT(sl_pool_config, slow_start),
+     .section = &slow_start_section,
+     .help = "An endpoint that is new, or is back from failed checks, an ejection or a drain by "
+             "hand, is picked a tenth as often at first, and then more and more, whatever the "
+             "policy. A request never waits for others while such a one has room. Those of the "
+             "first set are not new. Absent: it is picked like the others at once."},
+    {.name = "limits",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, limits),
+     .section = &sl_section_limits,
+     .help = "What is beyond them waits in the queue."},
+    {.name = "queue",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_pool_config, queue),
+     .off_ok = true,
+     .section = &sl_section_queue,
+     .help = "Where requests wait for room within `limits`, and while the pool has no endpoint at "
+             "all. `off`: `{size: 0}`. The 503 of one that may not wait, or not any longer, tells "
+             "with Retry-After when those that wait now will be served, by the rate at which they "
+             "were in the last ten seconds."},
 };
 
 const struct sl_section sl_section_pool = {

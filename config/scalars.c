@@ -171,6 +171,20 @@ static int read_texts(struct sl_decoder *d, const struct sl_option *o,
     return worst;
 }
 
+static int note_contents(struct sl_decoder *d, const char *path)
+{
+    struct sl_config_file *f = sl_arena_alloc(d->arena, sizeof(*f));
+
+    if (f == NULL) {
+        return sl_decode_no_memory(d);
+    }
+    f->path = path;
+    f->contents_hash = sl_file_hash(path);
+    f->next = *d->files;
+    *d->files = f;
+    return SL_OK;
+}
+
 /* A relative path counts from the folder of the file that names it. */
 static int read_file(struct sl_decoder *d, const struct sl_option *o,
                      const struct sl_yaml_node *node, void *field)
@@ -191,10 +205,13 @@ static int read_file(struct sl_decoder *d, const struct sl_option *o,
     memcpy(path, d->file, folder_len);
     memcpy(path + folder_len, node->text.ptr, node->text.len + 1); /* with its end */
     sl_store_pointer(field, path);
-    if (o->check_file == NULL) {
-        return SL_OK;
+    int rc = SL_OK;
+
+    if (o->check_file != NULL) {
+        rc = sl_decode_report(d,
+                              o->check_file(path, node->text.ptr, sl_decode_at(d, node), &d->err));
     }
-    return sl_decode_report(d, o->check_file(path, node->text.ptr, sl_decode_at(d, node), &d->err));
+    return rc == SL_OK && o->says_contents && d->files != NULL ? note_contents(d, path) : rc;
 }
 
 static int read_address(struct sl_decoder *d, const struct sl_option *o,

@@ -291,12 +291,17 @@ int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_nod
 int sl_finish_health(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
     static const char *const names[] = {"http", "tcp", NULL};
+    static const char *const of_http[] = {"host", "headers", "status", "body"};
     struct sl_health_config *h = base;
 
     if (sl_yaml_find(node, SL_SLICE("http")) != NULL) {
         h->kind = SL_HEALTH_CHECK_HTTP;
     }
-    return sl_want_one_of(d, node, names, "http: /health, or health: off");
+    int rc = sl_want_one_of(d, node, names, "http: /health, or health: off");
+    for (size_t i = 0; i < SL_ARRAY_LEN(of_http) && rc == SL_OK; i++) {
+        rc = want_with(d, node, of_http[i], "http");
+    }
+    return rc;
 }
 
 int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -407,6 +412,10 @@ int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *
         pool->discover.kind != SL_DISCOVER_KUBERNETES)
     {
         pool->health.kind = SL_HEALTH_CHECK_TCP;
+    }
+    const struct sl_yaml_node *queue = sl_yaml_find(node, SL_SLICE("queue"));
+    if (queue != NULL && queue->kind == SL_YAML_TEXT) { /* off: the only word there is */
+        pool->queue.size_n = 0;
     }
     return SL_OK;
 }

@@ -50,10 +50,12 @@ struct sl_balancer {
 struct sl_pick {
     uint64_t now_ms;                        /* the loop turn's clock */
     enum sl_tier tier;                      /* set by the pool, which descends */
+    uint64_t settled_ms;                    /* set by the pool: who came within it is not allowed */
     uint64_t key_hash;                      /* of the session key; 0: none */
     uint64_t prefix_hash;                   /* of the prompt's head; 0: none */
     uint32_t cost_tokens;                   /* estimate; 0: unknown */
     uint8_t priority;                       /* 0 = most urgent */
+    bool again;                             /* asked before for this request: a miss is no news */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */
 };
@@ -111,15 +113,31 @@ struct sl_balancer_ops {
                     uint64_t now_ms);
 };
 
-/* The one test that stands between a policy and an endpoint: eligible, and not tried before. */
-static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
+/* Slow start: of the picks of an endpoint that has just come, few. */
+static inline bool sl_pick_is_too_soon(const struct sl_pick *ctx, const struct sl_endpoint *ep)
+{
+    uint64_t came_at_ms = atomic_load_explicit(&ep->came_at_ms, memory_order_relaxed);
+
+    return came_at_ms != 0 && came_at_ms + ctx->settled_ms > ctx->now_ms;
+}
+
+/* Whether an earlier attempt of the exchange was at ep. */
+static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endpoint *ep)
 {
     for (size_t i = 0; i < ctx->tried_n; i++) {
-        if (ctx->tried[i] == m->endpoint) {
-            return false;
+        if (ctx->tried[i] == ep) {
+            return true;
         }
     }
-    return sl_endpoint_eligible(m, ctx->tier, ctx->now_ms);
+    return false;
+}
+
+/* The one test that stands between a policy and an endpoint: eligible, not tried before, and not
+ * too new for this pick. */
+static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
+{
+    return !sl_pick_tried(ctx, m->endpoint) && sl_endpoint_eligible(m, ctx->tier, ctx->now_ms) &&
+           (ctx->settled_ms == 0 || !sl_pick_is_too_soon(ctx, m->endpoint));
 }
 
 /* The policy called name, or SL_ECONFIG with the names there are; *out is static. Any thread. */

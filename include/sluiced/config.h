@@ -168,9 +168,29 @@ enum sl_health_kind {
     SL_HEALTH_CHECK_TCP,
 };
 
+struct sl_status_range {
+    uint16_t first;
+    uint16_t last; /* itself belongs to it */
+};
+
+struct sl_sent_header {
+    const char *name;
+    const char *value;
+};
+
 struct sl_health_config {
     enum sl_health_kind kind;
-    const char *path; /* HTTP */
+    uint16_t port; /* 0: the endpoint's own */
+
+    /* HTTP only */
+    const char *path;
+    const char *host; /* NULL: what is asked */
+    const char *body; /* must stand in the response's body; NULL: nothing must */
+    const struct sl_sent_header *headers;
+    size_t headers_n;
+    const struct sl_status_range *statuses; /* that are healthy; none: 200-299 */
+    size_t statuses_n;
+
     uint64_t interval_ms;
     uint64_t timeout_ms;
     uint32_t rise_n;
@@ -200,6 +220,23 @@ struct sl_balance_key_config {
     const char *name; /* of the header, the cookie, the query's parameter */
 };
 
+/* How an endpoint that comes, or comes back, is given more and more. */
+struct sl_slow_start_config {
+    uint64_t window_ms; /* 0: off */
+    uint32_t aggression_milli;
+};
+
+struct sl_limits_config {
+    uint32_t in_flight_n;    /* requests at the pool; 0: no limit */
+    uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
+};
+
+struct sl_queue_config {
+    uint32_t size_n; /* requests that wait, on all workers; 0: none may */
+    uint64_t timeout_ms;
+    const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
+};
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
@@ -209,8 +246,18 @@ struct sl_pool_config {
     struct sl_health_config health;
     const struct sl_tls_config *tls; /* NULL: plaintext */
     struct sl_timeouts_config timeouts;
+    const struct sl_slow_start_config *slow_start; /* NULL: off */
+    struct sl_limits_config limits;
+    struct sl_queue_config queue;
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
+};
+
+/* A certificate, or several: what it held when the config was read. */
+struct sl_config_file {
+    const struct sl_config_file *next;
+    const char *path; /* as it stands in the config */
+    uint64_t contents_hash;
 };
 
 struct sl_config_owner; /* of config.c: memory and references */
@@ -251,6 +298,7 @@ struct sl_config {
     size_t listeners_n;
     const struct sl_pool_config *pools;
     size_t pools_n;
+    const struct sl_config_file *files; /* those whose contents matter, but for keys */
 };
 
 #define SL_CONFIG_ERRORS_MAX_N 20

@@ -20,6 +20,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What is done against a lack of memory or descriptors; each does what those before it do. */
+enum sl_overload_step {
+    SL_OVERLOAD_NONE,
+    SL_OVERLOAD_CLOSE,  /* responses close their connection */
+    SL_OVERLOAD_REFUSE, /* new requests are answered with 503 */
+    SL_OVERLOAD_WAIT,   /* nobody is let in */
+};
+
+struct sl_text; /* of proxy/base/text.h */
+
 struct sl_process_info {
     uint64_t generation; /* of the running config, from 1 */
     uint64_t content_hash;
@@ -34,8 +44,47 @@ struct sl_process_info {
     bool ready;
     const char *not_ready_because; /* "" when ready */
     bool draining;
+    uint32_t overload_step;      /* enum sl_overload_step */
+    uint64_t memory_bytes;       /* of the cgroup, without what it can drop at once; 0: not known */
+    uint64_t memory_limit_bytes; /* 0: none */
+    uint64_t fds_n;
+    uint64_t fds_limit_n; /* 0: none */
     size_t listeners_n;
     size_t pools_n;
+};
+
+/* Each call of reload() is one asked for, numbered from 1; so are those of signals and of a file
+ * that changed. An outcome counts for all that were asked for before it. */
+struct sl_reload_info {
+    uint64_t asked_n;
+    uint64_t answered_n;    /* the newest whose outcome is known; error and the rest are of it */
+    const char *error;      /* as reload_error */
+    const char *changes;    /* in one line, of the config in force against the one before */
+    const char *not_synced; /* pools that it went into force without, "a, b"; "": none */
+};
+
+/* Of the process on its way out. */
+struct sl_drain_info {
+    bool draining;
+    bool closing; /* the delay is over: nobody is let in any more */
+    uint64_t elapsed_ms;
+    uint64_t delay_ms;
+    uint64_t timeout_ms;
+    uint64_t inbound_n;  /* downstream connections left */
+    uint64_t outbound_n; /* requests that run at endpoints */
+};
+
+enum sl_drain_wish {
+    SL_DRAIN_LOOK,
+    SL_DRAIN_BEGIN,
+    SL_DRAIN_UNDO,
+};
+
+/* Of all endpoints with one address, or one pod's name. */
+struct sl_endpoint_drain_info {
+    uint64_t matched_n;
+    uint64_t drained_n; /* of them, now */
+    uint64_t in_flight_n;
 };
 
 struct sl_listener_info {
@@ -75,6 +124,11 @@ struct sl_pool_info {
     uint64_t picks_any_n;      /* of them, for want of a draining one too */
     uint64_t nobody_n;         /* picks that found no endpoint at all */
     uint64_t ejections_n;
+    uint32_t queued_n; /* requests that wait now */
+    uint32_t queue_size_n;
+    uint32_t places_n;        /* requests that run, where in_flight_max_n is not 0 */
+    uint32_t in_flight_max_n; /* 0: no limit */
+    uint32_t per_endpoint_max_n;
     size_t endpoints_n;
 };
 
@@ -86,6 +140,7 @@ struct sl_endpoint_info {
     const char *model;
     uint16_t weight;
     bool draining;
+    bool drained_by_hand; /* draining is set, too */
     enum sl_health health;
     uint64_t ejected_ms;           /* still; 0: not ejected */
     uint64_t keepalive_learned_ms; /* after which it was seen to close idle connections; 0: not */
@@ -108,9 +163,18 @@ struct sl_control {
     /* Reads the file again. SL_OK: checked, and being applied (generation grows when it is);
      * else process() has the reload_error. */
     int (*reload)(struct sl_control *c);
+    void (*reload_info)(struct sl_control *c, struct sl_reload_info *out);
+
+    /* The config in force, a line an option (config/print.h). */
+    void (*config)(struct sl_control *c, struct sl_text *out);
 
     /* Begins to drain, as SIGTERM does. */
     void (*drain)(struct sl_control *c);
+    void (*drain_info)(struct sl_control *c, struct sl_drain_info *out);
+
+    /* Endpoints that are called name get no new requests from now on, or do again. */
+    void (*drain_endpoint)(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out);
 
     struct sl_registry *metrics;
 };

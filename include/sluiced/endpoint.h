@@ -49,6 +49,11 @@ struct sl_endpoint_cell {
     _Alignas(64) void *idle_head; /* the worker's idle connections, newest first; proxy/l7's own */
     uint32_t idle_n;
     bool named; /* by the set that is current on this worker: connections may be kept for later */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint32_t waiting_n;       /* for a first byte */
+    _Atomic uint64_t waiting_from_ms; /* without a pause, while there are any */
+
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
 
@@ -72,10 +77,12 @@ struct sl_endpoint {
 
     _Alignas(64) _Atomic uint32_t in_flight_n; /* requests on all workers */
     _Atomic uint32_t in_flight_max_n;          /* 0: no cap */
+    _Atomic bool drained_by_hand; /* control thread: no new request, whatever else there is */
     _Atomic enum sl_health health;
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
 
     _Atomic uint64_t steer_until_ms; /* asked for by Retry-After: not ejected, but avoided */
+    _Atomic uint64_t came_at_ms; /* or came back: from down, ejection, a drain by hand; 0: always */
 
     /* Passive health, written by proxy/upstream/outlier.c alone; the first line is the hot one. */
     _Atomic uint64_t last_success_ms; /* of traffic: a probe may be skipped */
@@ -88,6 +95,12 @@ struct sl_endpoint {
     _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
     _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
+    _Atomic bool ejected_hung; /* it gave no first byte: one that comes ends it, a probe does not */
+    _Atomic uint64_t trial_at_ms; /* the first one since the ejection */
+
+    /* Of proxy/upstream/hang.c. */
+    _Atomic uint64_t first_byte_ms; /* the last one of any request */
+    _Atomic uint64_t hangs_n;       /* control thread; ejections that no worker has counted */
 
     _Atomic uint64_t latency; /* packed, learned by proxy/balance/peak_ewma.c alone; 0: unknown */
 };
@@ -118,7 +131,9 @@ struct sl_endpoint_set {
     size_t members_n;
     struct sl_balancer_table *table; /* immutable once built */
     uint32_t cells_n;
-    struct sl_set_cell *cells;             /* one a worker */
+    struct sl_set_cell *cells; /* one a worker */
+    struct sl_slow_start_config slow_start;
+    uint64_t came_first_ms; /* when the member that came first did; 0: was always there */
     const struct sl_member_labels *labels; /* of members[i]; NULL: no member has any */
 };
 
@@ -130,16 +145,22 @@ enum sl_tier {
     SL_TIERS_N,
 };
 
-/* Whether a new request may go to m now: the only place that knows, so that no policy tests
- * health itself. Relaxed loads: each fact stands alone, and one that is a few nanoseconds old is
- * no worse than the packet that brought it. A cap holds in every tier; O(1). */
-static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
-                                        uint64_t now_ms)
+/* As many requests run there as its cap allows. */
+static inline bool sl_endpoint_is_full(const struct sl_endpoint *ep)
 {
-    const struct sl_endpoint *ep = m->endpoint;
     uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
 
-    if (max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n) {
+    return max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n;
+}
+
+/* Whether m would do in this tier, had it room. Relaxed loads: each fact stands alone, and one that
+ * is a few nanoseconds old is no worse than the packet that brought it. A person's word holds in
+ * every tier; O(1). */
+static inline bool sl_endpoint_suits(const struct sl_member *m, enum sl_tier tier, uint64_t now_ms)
+{
+    const struct sl_endpoint *ep = m->endpoint;
+
+    if (atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed)) {
         return false;
     }
     if (tier == SL_TIER_ANY) {
@@ -152,6 +173,14 @@ static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier 
     }
     return atomic_load_explicit(&ep->health, memory_order_relaxed) != SL_HEALTH_DOWN &&
            atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed) <= now_ms;
+}
+
+/* Whether a new request may go to m now: the only place that knows, so that no policy tests
+ * health itself. A cap holds in every tier. */
+static inline bool sl_endpoint_eligible(const struct sl_member *m, enum sl_tier tier,
+                                        uint64_t now_ms)
+{
+    return !sl_endpoint_is_full(m->endpoint) && sl_endpoint_suits(m, tier, now_ms);
 }
 
 /* Adds to a cell that only the calling worker writes: no locked instruction. */

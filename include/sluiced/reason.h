@@ -31,6 +31,8 @@
     X(NO_ROUTE, "no_route", 404, "no route matches host and path")                               \
     X(POOL_NOT_SYNCED, "pool_not_synced", 503, "discovery has not answered yet for this pool")   \
     X(NO_ENDPOINT, "no_endpoint", 503, "the pool has no endpoint to send the request to")        \
+    X(QUEUE_FULL, "queue_full", 503, "too many requests wait for the pool already")              \
+    X(QUEUE_TIMEOUT, "queue_timeout", 503, "no endpoint had room for the request in time")       \
     X(OVERLOAD, "overload", 503, "the proxy is out of memory or file descriptors")               \
     X(UPSTREAM_REFUSED, "upstream_refused", 502, "the endpoint refused the connection")          \
     X(UPSTREAM_CONNECT_TIMEOUT, "upstream_connect_timeout", 504,                                 \

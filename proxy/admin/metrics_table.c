@@ -81,6 +81,17 @@ const struct sl_metric sl_metrics[] = {
             "Generations of the configuration that some worker still holds; 1 at rest."),
     PROCESS("sluiced_ready", GAUGE, BOOL, ready, "Whether /readyz says yes."),
     PROCESS("sluiced_draining", GAUGE, BOOL, draining, "Whether the process is on its way out."),
+    PROCESS("sluiced_overload_step", GAUGE, U32, overload_step,
+            "What is done against a lack of memory or descriptors: 0 nothing, 1 (from 85 % on) "
+            "responses close their connection, 2 (92 %) new requests get 503 overload, 3 (95 %) "
+            "nobody is let in."),
+    PROCESS("sluiced_memory_bytes", GAUGE, U64, memory_bytes,
+            "Memory of our cgroup, less what the kernel can take back at once; 0: not known."),
+    PROCESS("sluiced_memory_limit_bytes", GAUGE, U64, memory_limit_bytes,
+            "The most that it may have; 0: no limit."),
+    PROCESS("sluiced_fds", GAUGE, U64, fds_n, "File descriptors in use."),
+    PROCESS("sluiced_fds_limit", GAUGE, U64, fds_limit_n,
+            "The most that there may be; 0: no limit."),
     PROCESS("sluiced_reloads_total", COUNTER, U64, reloads_n,
             "Configurations applied after the first."),
     PROCESS("sluiced_reload_failures_total", COUNTER, U64, reload_failures_n,
@@ -222,6 +233,14 @@ const struct sl_metric sl_metrics[] = {
          "Picks that found no endpoint at all."),
     POOL("sluiced_pool_ejections_total", COUNTER, U64, ejections_n,
          "Endpoints taken out because their traffic failed."),
+    POOL("sluiced_pool_queued", GAUGE, U32, queued_n, "Requests that wait now."),
+    POOL("sluiced_pool_places", GAUGE, U32, places_n,
+         "Requests that count against `limits.in_flight` now; 0 without that limit."),
+    SERIES("sluiced_pool_queued_total", "pool", COUNTER, POOL, SL_POOL_QUEUED,
+           "Requests that had to wait for room, or for an endpoint."),
+    SERIES("sluiced_pool_queue_seconds", "pool", HISTOGRAM, POOL, SL_POOL_QUEUE_TIME,
+           "How long they waited, whatever came of it. Those refused or given up are in "
+           "sluiced_requests_total, by reason queue_full and queue_timeout."),
     SERIES("sluiced_pool_update_seconds", "pool", HISTOGRAM, POOL, SL_POOL_UPDATE,
            "From a discovery event to a worker that picks from the new endpoints."),
 

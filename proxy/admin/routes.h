@@ -23,7 +23,11 @@ struct sl_admin_reply {
     struct sl_text body;      /* initialised and freed by the caller */
 };
 
-typedef void (*sl_admin_handler_fn)(struct sl_control *c, struct sl_admin_reply *reply);
+/* query: without '?', borrowed for the call. */
+typedef void (*sl_admin_handler_fn)(struct sl_control *c, struct sl_slice query,
+                                    struct sl_admin_reply *reply);
+
+#define SL_ADMIN_QUERY_BYTES 1024
 
 /* What to do once the request was read: the handler, or the refusal. */
 struct sl_admin_decision {
@@ -31,6 +35,8 @@ struct sl_admin_decision {
     uint16_t status;
     const char *text;  /* static, why */
     const char *allow; /* static, or NULL */
+    size_t query_len;
+    char query[SL_ADMIN_QUERY_BYTES];
 };
 
 /* From the head alone; nothing of it is kept. */

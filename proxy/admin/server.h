@@ -2,7 +2,8 @@
 /*
  * admin server: a small HTTP/1.1 server on the control loop, for operators and for probes.
  *
- *   admin    GET / /healthz /readyz /metrics /status, POST /reload /drain
+ *   admin    GET / /healthz /readyz /metrics /status /config /reload /drain
+ *            /drain/endpoint, POST /reload /drain /drain/endpoint
  *   probes   GET /healthz /readyz /metrics: harmless, so it may listen for the whole cluster
  *
  * A browser on the operator's machine must not become the operator: a POST with an Origin is

@@ -104,6 +104,13 @@ static void put_process(struct builder *b, json_t *root, const struct sl_process
     put_bool(b, root, "draining", info->draining);
     put_n(b, root, "live_views", info->live_views_n);
 
+    json_t *overload = put(b, root, "overload", json_object());
+    put_n(b, overload, "step", info->overload_step);
+    put_n(b, overload, "memory_bytes", info->memory_bytes);
+    put_n(b, overload, "memory_limit_bytes", info->memory_limit_bytes);
+    put_n(b, overload, "fds", info->fds_n);
+    put_n(b, overload, "fds_limit", info->fds_limit_n);
+
     json_t *reload = put(b, root, "reload", json_object());
     put_bool(b, reload, "ok", info->reload_error[0] == '\0');
     put_n(b, reload, "count", info->reloads_n);
@@ -171,6 +178,7 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     put_text(b, endpoint, "model", info.model);
     put_n(b, endpoint, "weight", info.weight);
     put_bool(b, endpoint, "draining", info.draining);
+    put_bool(b, endpoint, "drained_by_hand", info.drained_by_hand);
     put_text(b, endpoint, "health", healths[info.health]);
     put_n(b, endpoint, "ejected_ms", info.ejected_ms);
     put_n(b, endpoint, "keepalive_learned_ms", info.keepalive_learned_ms);
@@ -235,6 +243,11 @@ static json_t *pool_of(struct builder *b, size_t i)
     put_n(b, pool, "picks_any", info.picks_any_n);
     put_n(b, pool, "nobody", info.nobody_n);
     put_n(b, pool, "ejections", info.ejections_n);
+    put_n(b, pool, "queued", info.queued_n);
+    put_n(b, pool, "queue_size", info.queue_size_n);
+    put_n(b, pool, "places", info.places_n);
+    put_n(b, pool, "in_flight_max", info.in_flight_max_n);
+    put_n(b, pool, "per_endpoint_max", info.per_endpoint_max_n);
     put_n(b, pool, "endpoints_n", info.endpoints_n);
     json_t *endpoints = put(b, pool, "endpoints", json_array());
     for (size_t j = 0; j < info.endpoints_n && b->endpoints_left_n > 0; j++) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "status_text.h"
 
+#include <sluiced/control.h>
+
 #include "proxy/base/text.h"
 
 #include <jansson.h>
@@ -86,6 +88,24 @@ static const char *or_dash(const char *s)
     return s[0] != '\0' ? s : "-";
 }
 
+static void put_overload(struct sl_text *out, const json_t *overload)
+{
+    static const char *const does[] = {
+        [SL_OVERLOAD_NONE] = "",
+        [SL_OVERLOAD_CLOSE] = "responses close their connection",
+        [SL_OVERLOAD_REFUSE] = "new requests are answered with 503",
+        [SL_OVERLOAD_WAIT] = "nobody is let in",
+    };
+    long long step = num(overload, "step");
+
+    if (step > SL_OVERLOAD_NONE && step <= SL_OVERLOAD_WAIT) {
+        sl_text_printf(out, "overload: %s; memory %lld of %lld bytes, descriptors %lld of %lld\n",
+                       does[step], num(overload, "memory_bytes"),
+                       num(overload, "memory_limit_bytes"), num(overload, "fds"),
+                       num(overload, "fds_limit"));
+    }
+}
+
 static void put_process(struct sl_text *out, const json_t *root)
 {
     const json_t *reload = json_object_get(root, "reload");
@@ -101,6 +121,7 @@ static void put_process(struct sl_text *out, const json_t *root)
     sl_text_printf(out, "started %s, workers %lld, live views %lld, reloads %lld, refused %lld\n",
                    str(root, "started_at"), num(root, "workers"), num(root, "live_views"),
                    num(reload, "count"), num(reload, "failures"));
+    put_overload(out, json_object_get(root, "overload"));
     if (str(root, "reload_error")[0] != '\0') {
         sl_text_printf(out, "the last reload was refused:\n%s\n", str(root, "reload_error"));
     }
@@ -173,7 +194,9 @@ static void format_state(const json_t *endpoint, char *buf, size_t size_bytes)
     const char *health = str(endpoint, "health");
     long long ejected_ms = num(endpoint, "ejected_ms");
 
-    if (strcmp(health, "down") == 0) {
+    if (is_true(endpoint, "drained_by_hand")) {
+        (void)snprintf(buf, size_bytes, "draining (manual)");
+    } else if (strcmp(health, "down") == 0) {
         (void)snprintf(buf, size_bytes, "down");
     } else if (ejected_ms > 0) {
         (void)snprintf(buf, size_bytes, "ejected %.1fs", (double)ejected_ms / 1000);
@@ -297,6 +320,21 @@ static void put_troubles(struct sl_text *out, const json_t *pools)
     }
 }
 
+/* A line for each pool where requests wait. */
+static void put_queues(struct sl_text *out, const json_t *pools)
+{
+    const json_t *pool;
+    size_t i;
+
+    json_array_foreach(pools, i, pool)
+    {
+        if (num(pool, "queued") > 0) {
+            sl_text_printf(out, "queue of %s: %lld wait, of at most %lld\n", str(pool, "name"),
+                           num(pool, "queued"), num(pool, "queue_size"));
+        }
+    }
+}
+
 static int load(struct sl_slice json, json_t **root, struct sl_error *err)
 {
     json_error_t why;
@@ -346,6 +384,7 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     sl_text_append_str(out, "\n");
     put_table(out, (struct table){.columns_n = 8}, pool_rows, pools);
     put_troubles(out, pools);
+    put_queues(out, pools);
     sl_text_append_str(out, "\n");
     put_endpoints(out, pools);
     return ended(out, root, err);

@@ -2,9 +2,11 @@
 #include "keyed.h"
 
 #include "proxy/base/hash.h"
+#include "proxy/upstream/slow_start.h"
 
 #define SCANNED_N 4 /* members that a pick looks at for the sum */
 #define PLACES_N 32 /* with four of five out, one pick in 1 000 falls back to the walk */
+#define WHOLE 256   /* what a weight of 1 is here, for slow start gives a part of it */
 
 struct state {
     struct sl_balancer base;
@@ -14,7 +16,7 @@ struct state {
     size_t next;
     struct seen {
         uint32_t in_flight_n;
-        uint16_t weight; /* 0: was not eligible, or not looked at yet */
+        uint32_t weight; /* in 1 / WHOLE; 0: was not eligible, or not looked at yet */
     } seen[];            /* one a member */
 };
 
@@ -61,13 +63,28 @@ static uint32_t in_flight_n(const struct sl_member *m)
     return atomic_load_explicit(&m->endpoint->in_flight_n, memory_order_relaxed);
 }
 
+/* In 1 / WHOLE. Of one that is given little at first, as much less: what it does not take yet is
+ * the others', who would else seem too busy with it, and leave it more than it is to have. */
+static uint32_t weight_of(const struct sl_keyed *k, const struct sl_member *m, uint64_t now_ms)
+{
+    const struct sl_slow_start_config *conf = &k->set->slow_start;
+    uint64_t came_at_ms = atomic_load_explicit(&m->endpoint->came_at_ms, memory_order_relaxed);
+    uint64_t age_ms = now_ms > came_at_ms ? now_ms - came_at_ms : 0;
+    uint32_t weight = (uint32_t)m->weight * WHOLE;
+
+    if (came_at_ms == 0 || age_ms >= conf->window_ms) {
+        return weight;
+    }
+    return (uint32_t)(weight * sl_slow_start_share(conf, age_ms));
+}
+
 static void look_at(struct state *s, const struct sl_keyed *k, size_t idx, uint64_t now_ms)
 {
     const struct sl_member *m = &k->set->members[idx];
     struct seen now = {0, 0};
 
     if (sl_endpoint_eligible(m, SL_TIER_READY, now_ms)) {
-        now = (struct seen){m->weight > 0 ? in_flight_n(m) : 0, m->weight};
+        now = (struct seen){m->weight > 0 ? in_flight_n(m) : 0, weight_of(k, m, now_ms)};
     }
     s->load_n = s->load_n - s->seen[idx].in_flight_n + now.in_flight_n;
     s->weight = s->weight - s->seen[idx].weight + now.weight;
@@ -93,8 +110,8 @@ static bool is_under(struct state *s, const struct sl_keyed *k, size_t idx, uint
         return true;
     }
     look_at(s, k, idx, now_ms);
-    return s->weight == 0 ||
-           in_flight_n(m) * (double)s->weight < k->bound * ((double)s->load_n + 1) * m->weight;
+    return s->weight == 0 || in_flight_n(m) * (double)s->weight <
+                                 k->bound * ((double)s->load_n + 1) * weight_of(k, m, now_ms);
 }
 
 /* All of them, from a place that is the key's own: the first under its bound, or the least busy. */

@@ -4,8 +4,9 @@
  *
  * A policy says where a hash belongs (place); here that is asked until an endpoint is found that
  * may be used and is not too busy. Too busy (bounded load): it has more requests in flight than
- * bound times its share, by weight, of all that the eligible ones have. A key that is displaced
- * goes on with hashes of its own, so the keys of one endpoint do not all go to the same other.
+ * bound times its share, by weight, of all that the eligible ones have; where slow start is on, of
+ * what it is to have by its age. A key that is displaced goes on with hashes of its own, so the
+ * keys of one endpoint do not all go to the same other.
  *
  * In-flight counts are those of all workers; each worker keeps a sum of them that it brings up to
  * date a few endpoints a pick, so a pick does not walk over all of them.

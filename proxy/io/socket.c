@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -146,6 +147,37 @@ int sl_socket_listen(const struct sl_address *address, bool client_first, int *f
         from_sockaddr(&a, bound);
     }
     *fd = s;
+    return SL_OK;
+}
+
+static bool has_value(int fd, int name, int wanted)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) == 0 && value == wanted;
+}
+
+int sl_socket_adopt(int fd, struct sl_address *bound)
+{
+    union any_address a;
+    socklen_t len = sizeof(a) - 1; /* a path may come without its end */
+    int flags = fcntl(fd, F_GETFL);
+
+    memset(&a, 0, sizeof(a));
+    if (flags < 0 || !has_value(fd, SO_ACCEPTCONN, 1) || !has_value(fd, SO_TYPE, SOCK_STREAM) ||
+        getsockname(fd, &a.sa, &len) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+        fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+    {
+        return SL_EPROTO;
+    }
+    from_sockaddr(&a, bound);
+    if (bound->is_unix) {
+        memcpy(bound->host, a.un.sun_path, sizeof(a.un.sun_path));
+        bound->host[sizeof(bound->host) - 1] = '\0';
+    } else {
+        (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* it costs time only */
+    }
     return SL_OK;
 }
 

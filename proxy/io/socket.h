@@ -23,6 +23,10 @@
 int sl_socket_listen(const struct sl_address *address, bool client_first, int *fd,
                      struct sl_address *bound, struct sl_error *err) SL_MUST_CHECK;
 
+/* Makes a listening socket that somebody else opened like one of ours, as far as that goes, and
+ * says where it listens. SL_EPROTO: it is none. */
+int sl_socket_adopt(int fd, struct sl_address *bound) SL_MUST_CHECK;
+
 /* One connection of a listening socket, non-blocking. from: who; of a unix peer the host is
  * "unix". SL_AGAIN: none waits; SL_ELIMIT: no file descriptor left. */
 int sl_socket_accept(int listen_fd, int *fd, struct sl_address *from) SL_MUST_CHECK;

@@ -117,6 +117,15 @@ static bool accept_some(struct sl_listener_cell *cell, unsigned max)
     return true;
 }
 
+/* They wait in the kernel, and nothing is spun for them. */
+static void make_wait(struct sl_listener_cell *cell)
+{
+    struct sl_loop *loop = cell->worker->loop;
+
+    sl_io_want_read(&cell->io, false);
+    sl_deadline_set(sl_loop_wheel(loop), &cell->pause, sl_loop_now_ms(loop) + ACCEPT_PAUSE_MS);
+}
+
 /* One at a readiness event, so that no accept is in vain: whether there is another, the next turn
  * says. Where it does so again and again, a turn for each is what is in vain: one more each time,
  * until the queue is empty. */
@@ -125,6 +134,10 @@ static void on_acceptable(struct sl_io *io, int events)
     struct sl_listener_cell *cell = sl_container_of(io, struct sl_listener_cell, io);
     (void)events;
 
+    if (sl_l7_overload(cell->worker) >= SL_OVERLOAD_WAIT) {
+        make_wait(cell);
+        return;
+    }
     uint64_t turn = sl_loop_turn(cell->worker->loop);
     bool again = turn == cell->last_turn + 1;
 

@@ -255,6 +255,10 @@ static void put_exchange(struct line *l, const struct sl_exchange *x, const char
         PUT(l, ",\"first_byte_ms\":");
         put_ms(l, x->first_byte_us - x->start_us);
     }
+    if (x->queued_us > 0) {
+        PUT(l, ",\"queue_ms\":");
+        put_ms(l, x->queued_us);
+    }
     PUT(l, ",\"client\":");
     put_str(l, client);
     if (strcmp(client, x->down->address) != 0) {

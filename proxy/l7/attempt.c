@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attempt.h"
 
+#include "admission.h"
 #include "exchange_internal.h"
 #include "h1_upstream.h"
 
+#include "proxy/upstream/hang.h"
 #include "proxy/upstream/retry_budget.h"
 
 #define BACKOFF_MAX_MS 25 /* full jitter, before the one retry of what was sent */
@@ -13,11 +15,21 @@ static uint64_t now_ms(const struct sl_exchange *x)
     return sl_loop_now_ms(x->w->loop);
 }
 
+void sl_attempt_end_wait(struct sl_exchange *x, bool answered)
+{
+    if (x->waits_since_ms != 0) {
+        sl_hang_wait_ends(x->set->pool, x->w->idx, x->endpoint, x->waits_since_ms, now_ms(x),
+                          answered);
+        x->waits_since_ms = 0;
+    }
+}
+
 void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
 {
     if (x->endpoint == NULL) {
         return;
     }
+    sl_attempt_end_wait(x, verdict == SL_VERDICT_ANSWERED);
     bool unreachable = verdict == SL_VERDICT_REFUSED || verdict == SL_VERDICT_UNCONNECTED;
     struct sl_outcome o = {
         .failed = verdict == SL_VERDICT_FAILED || unreachable,
@@ -33,6 +45,9 @@ void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
     }
     sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
     x->endpoint = NULL;
+    if (x->side->pool->conf->limits.per_endpoint_n != 0) {
+        sl_admission_wake(x);
+    }
 }
 
 void sl_attempt_forget(struct sl_exchange *x)
@@ -86,6 +101,7 @@ static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *s
         .key_hash = x->key_hash,
         .tried = x->tried,
         .tried_n = x->tried_n,
+        .again = x->waiter.waits,
     };
     return sl_pool_pick(set, x->w->idx, &ctx, tier);
 }
@@ -98,7 +114,9 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     x->endpoint = ep;
     x->last = ep;
     x->tried[x->tried_n++] = ep;
-    if (x->attempts_n++ > 0) {
+    if (x->attempts_n++ == 0) { /* one that is refused, or only waits, earns no retries */
+        sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
+    } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     }
     x->sent = false;
@@ -117,22 +135,49 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     }
 }
 
-void sl_attempt_begin(struct sl_exchange *x)
+enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
 {
-    enum sl_tier tier;
+    enum sl_tier tier = SL_TIER_READY;
+    struct sl_endpoint *ep = NULL;
     struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
 
     if (set == NULL) {
         sl_exchange_fail(x, SL_REASON_POOL_NOT_SYNCED);
-        return;
+        return SL_ATTEMPT_BEGUN;
     }
-    struct sl_endpoint *ep = x->tried_n < SL_EXCHANGE_TRIES_N ? pick(x, set, &tier) : NULL;
+    if (sl_admission_take_place(x)) {
+        ep = pick(x, set, &tier);
+    }
     if (ep == NULL) {
         sl_pool_unpin(set, x->w->idx);
-        sl_exchange_fail(x, x->tried_n > 0 ? x->last_failure : SL_REASON_NO_ENDPOINT);
+        sl_admission_give_place(x);
+        return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
+    }
+    sl_admission_begin(x);
+    attempt_at(x, set, ep);
+    return SL_ATTEMPT_BEGUN;
+}
+
+void sl_attempt_begin(struct sl_exchange *x)
+{
+    enum sl_attempt_room room = SL_ATTEMPT_NO_ROOM;
+
+    if (x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N) {
+        sl_exchange_fail(x, x->last_failure);
         return;
     }
-    attempt_at(x, set, ep);
+    if (x->attempts_n > 0 || sl_admission_is_turn(x)) { /* it has had its turn, or it is now */
+        room = sl_attempt_try(x);
+    }
+    if (room == SL_ATTEMPT_BEGUN) {
+        return;
+    }
+    /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
+    if (x->counts_retry || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
+        sl_exchange_fail(x, x->last_failure);
+    } else {
+        sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
+    }
 }
 
 /* RFC 9110 section 9.2.2: whether doing it twice is as good as once, or the route says so. */
@@ -204,8 +249,9 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
 
 bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    if (head->status != 503 || x->retry_after_ms == 0 || x->tried_n == SL_EXCHANGE_TRIES_N ||
-        !x->replay_whole || x->counts_retry || x->request.upgrade.len > 0)
+    if (head->status != 503 || x->retry_after_ms == 0 ||
+        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole || x->counts_retry ||
+        x->request.upgrade.len > 0)
     {
         return false; /* before anybody is picked for it, and counted */
     }

@@ -24,7 +24,18 @@ enum sl_verdict {
     SL_VERDICT_UNCONNECTED, /* in time */
 };
 
-/* Picks an endpoint and sends, now or when the connection is open. x may be gone afterwards. */
+/* What there is for an exchange that is to be sent. */
+enum sl_attempt_room {
+    SL_ATTEMPT_BEGUN,
+    SL_ATTEMPT_NO_ROOM,     /* all that would do are busy */
+    SL_ATTEMPT_NO_ENDPOINT, /* none would do */
+};
+
+/* Sends x if there is room; it may be gone then. Otherwise x is as it was, but for its place. */
+enum sl_attempt_room sl_attempt_try(struct sl_exchange *x);
+
+/* Picks an endpoint and sends, now or when the connection is open; or waits for one. x may be gone
+ * afterwards. */
 void sl_attempt_begin(struct sl_exchange *x);
 
 /* The connection is open: the head leaves, and what there is of the body. */
@@ -41,6 +52,9 @@ bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *h
 /* What a failure says of the endpoint. stale: a kept connection ended before it answered, as they
  * do; that is no fault of anybody. */
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale);
+
+/* The wait for a first byte, if there was one, is over; answered: with such a byte. */
+void sl_attempt_end_wait(struct sl_exchange *x, bool answered);
 
 /* It is over: the pool learns how it went. Once; later calls do nothing. */
 void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict);

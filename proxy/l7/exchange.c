@@ -11,6 +11,7 @@
 #include <sluiced/time.h>
 
 #include "access_log.h"
+#include "admission.h"
 #include "attempt.h"
 #include "balance_key.h"
 #include "exchange_internal.h"
@@ -91,6 +92,7 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
     if (x->counts_retry) {
         sl_retry_budget_done(&x->side->pool->pool->retries);
     }
+    sl_admission_end(x);
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
     sl_attempt_forget(x);
@@ -159,6 +161,9 @@ void sl_exchange_start(struct sl_exchange *x)
 
     sl_exchange_set_request_id(x);
     enum sl_reason refused = sl_forwarded_prepare(x);
+    if (refused == SL_REASON_OK && sl_l7_overload(x->w) >= SL_OVERLOAD_REFUSE) {
+        refused = SL_REASON_OVERLOAD;
+    }
     if (refused != SL_REASON_OK) {
         sl_exchange_fail(x, refused);
         return;
@@ -192,7 +197,6 @@ void sl_exchange_start(struct sl_exchange *x)
     if (pool_conf(x)->timeouts.total_ms != 0) {
         x->total_due_ms = now_ms(x) + pool_conf(x)->timeouts.total_ms;
     }
-    sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     sl_attempt_begin(x);
 }
 
@@ -247,7 +251,7 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         }
     } else if (!x->replay_whole) {
         sl_exchange_fail(x, SL_REASON_OVERLOAD);
-    } else if (x->replay.bytes >= SL_UNSENT_BODY_BYTES) {
+    } else if (x->replay.bytes >= SL_UNSENT_BODY_BYTES || x->phase == SL_PHASE_QUEUED) {
         x->down->ops->read_off(x->down);
     }
 }

@@ -124,6 +124,7 @@ struct sl_upstream {
 
 enum sl_exchange_phase {
     SL_PHASE_ROUTING,
+    SL_PHASE_QUEUED, /* waits for room at an endpoint */
     SL_PHASE_BACKOFF,
     SL_PHASE_CONNECTING,
     SL_PHASE_SENDING,    /* the request is on its way */
@@ -147,8 +148,10 @@ struct sl_exchange {
     const struct sl_endpoint *last; /* of the last attempt, for the log */
     const struct sl_endpoint *tried[SL_EXCHANGE_TRIES_N];
     uint32_t tried_n;
+    uint32_t forgotten_n; /* tried before it last waited: they may be tried again */
     uint32_t attempts_n;
-    uint64_t key_hash; /* for the pool's policy; 0: no key */
+    uint64_t key_hash;       /* for the pool's policy; 0: no key */
+    struct sl_waiter waiter; /* while it is queued */
 
     struct sl_request_head request;
     struct sl_forwarded *forwarded; /* NULL: what earlier hops said is not taken */
@@ -157,9 +160,10 @@ struct sl_exchange {
 
     struct sl_deadline deadline;
     enum sl_exchange_phase phase;
-    bool replay_whole;    /* replay has all of the body so far */
-    bool sent;            /* the head left on the attempt that runs, which is up's */
-    bool awaits_continue; /* the client sends no body before it is told to */
+    uint64_t waits_since_ms; /* for a first byte, as the endpoint was told; 0: it does not */
+    bool replay_whole;       /* replay has all of the body so far */
+    bool sent;               /* the head left on the attempt that runs, which is up's */
+    bool awaits_continue;    /* the client sends no body before it is told to */
     bool request_ended;
     bool response_ended; /* in a tunnel, where the request may go on */
     bool request_framed;
@@ -168,6 +172,7 @@ struct sl_exchange {
     bool reused;           /* the attempt runs on a kept connection, which has said nothing yet */
     bool wants_new;        /* kept connections are not to be trusted any more */
     bool counts_retry;     /* holds a place in the pool's retry budget */
+    bool holds_place;      /* among those that the pool's limit allows */
     enum sl_reason last_failure;
 
     uint16_t status;
@@ -176,6 +181,8 @@ struct sl_exchange {
     uint64_t start_us;
     uint64_t sent_us;
     uint64_t first_byte_us;
+    uint64_t waits_since_us; /* while it is queued */
+    uint64_t queued_us;      /* in all */
     uint64_t phase_due_ms;
     uint64_t total_due_ms;
     uint64_t beat_due_ms;

@@ -6,6 +6,8 @@
 #include "attempt.h"
 #include "exchange_internal.h"
 
+#include "proxy/upstream/hang.h"
+
 static uint64_t now_ms(const struct sl_exchange *x)
 {
     return sl_loop_now_ms(x->w->loop);
@@ -28,8 +30,22 @@ static void arm(struct sl_exchange *x)
     }
 }
 
+/* Who leaves the phase for another one of the same attempt was answered, or is sending again. */
+static void note_wait(struct sl_exchange *x, enum sl_exchange_phase next)
+{
+    if (next == SL_PHASE_FIRST_BYTE) {
+        x->waits_since_ms = now_ms(x);
+        sl_hang_wait_begins(x->endpoint, x->w->idx, x->waits_since_ms);
+    } else {
+        sl_attempt_end_wait(x, next != SL_PHASE_SENDING);
+    }
+}
+
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
 {
+    if ((phase == SL_PHASE_FIRST_BYTE) != (x->waits_since_ms != 0)) {
+        note_wait(x, phase);
+    }
     x->phase = phase;
     x->phase_due_ms = due_ms(x, after_ms);
     x->beat_due_ms = due_ms(x, x->heartbeat_ms);
@@ -116,6 +132,9 @@ static void end_phase(struct sl_exchange *x)
         return;
     }
     switch (x->phase) {
+    case SL_PHASE_QUEUED:
+        sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
+        return;
     case SL_PHASE_BACKOFF:
         sl_attempt_begin(x);
         return;

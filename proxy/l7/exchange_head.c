@@ -4,6 +4,7 @@
  */
 #include <sluiced/log.h>
 
+#include "admission.h"
 #include "exchange_internal.h"
 #include "forwarded.h"
 
@@ -107,8 +108,20 @@ void sl_exchange_send_head(struct sl_exchange *x)
     x->up->ops->head(x->up, x, usual, 1 + sl_forwarded_usual(x, usual + 1), drop);
 }
 
-/* The fields of a reply beside its framing; items has room for REPLY_FIELDS_N. Returns how many. */
-static uint32_t reply_fields(enum sl_reason reason, struct sl_header *items)
+/* When it is worth to come again; digits is where its text may stand. */
+static struct sl_slice retry_after(const struct sl_exchange *x, enum sl_reason reason, char *digits)
+{
+    if (reason != SL_REASON_QUEUE_FULL && reason != SL_REASON_QUEUE_TIMEOUT) {
+        return SL_SLICE("1");
+    }
+    size_t len = sl_num_format_u64(sl_admission_retry_after_s(x), digits);
+    return (struct sl_slice){digits, len};
+}
+
+/* The fields of a reply beside its framing; items has room for REPLY_FIELDS_N, digits for a number.
+ * Returns how many. */
+static uint32_t reply_fields(const struct sl_exchange *x, enum sl_reason reason,
+                             struct sl_header *items, char *digits)
 {
     uint16_t status = sl_reason_status(reason);
     uint32_t n = 0;
@@ -118,7 +131,8 @@ static uint32_t reply_fields(enum sl_reason reason, struct sl_header *items)
                                         .value = SL_SLICE("application/json")};
     }
     if (status == 503) {
-        items[n++] = (struct sl_header){.name = SL_SLICE("retry-after"), .value = SL_SLICE("1")};
+        items[n++] = (struct sl_header){.name = SL_SLICE("retry-after"),
+                                        .value = retry_after(x, reason, digits)};
     }
     if (status == 405 || reason == SL_REASON_ANSWERED_HERE) { /* RFC 9110 9.3.7 and 15.5.6 */
         items[n++] = (struct sl_header){
@@ -149,6 +163,7 @@ static size_t reply_body(enum sl_reason reason, char *buf)
 void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)
 {
     char body[REPLY_MAX_BYTES];
+    char digits[SL_NUM_TEXT_BYTES];
     struct sl_header items[REPLY_FIELDS_N];
     struct sl_header extra = {
         .name = SL_SLICE("x-request-id"),
@@ -156,7 +171,9 @@ void sl_exchange_reply(struct sl_exchange *x, enum sl_reason reason)
     };
     size_t len = reply_body(reason, body);
     struct sl_response_head head = {
-        .headers = {.items = items, .n = reply_fields(reason, items), .capacity_n = REPLY_FIELDS_N},
+        .headers = {.items = items,
+                    .n = reply_fields(x, reason, items, digits),
+                    .capacity_n = REPLY_FIELDS_N},
         .status = sl_reason_status(reason),
         .version_minor = 1,
         .framing = {.kind = SL_FRAMING_LENGTH, .length_bytes = len},

@@ -82,7 +82,7 @@ static void head(struct sl_downstream *d, struct sl_exchange *x, const struct sl
         o.framing = (struct sl_framing){.kind = SL_FRAMING_NONE};
     }
     if (c->out == SL_H1_OUT_CLOSE || c->out == SL_H1_OUT_TUNNEL || sl_h1_downstream_is_leaving(c) ||
-        !sl_h1_downstream_may_outlive_body(c, x))
+        sl_l7_overload(c->w) >= SL_OVERLOAD_CLOSE || !sl_h1_downstream_may_outlive_body(c, x))
     {
         c->keep_alive = false;
     }

@@ -4,6 +4,7 @@
 #include <sluiced/time.h>
 
 #include "acceptor.h"
+#include "admission.h"
 #include "exchange.h"
 #include "h1_downstream.h"
 #include "h1_upstream.h"
@@ -39,6 +40,7 @@ int sl_l7_new(struct sl_loop *loop, uint32_t idx, uint32_t workers_n, struct sl_
     sl_chunk_pool_init(&w->chunks, SL_CHUNKS_MAX_BYTES / workers_n, CHUNKS_KEPT_N);
     sl_list_init(&w->downstreams);
     sl_task_init(&w->stage.flush, on_flush_task);
+    sl_admission_init(w);
     w->scratch = sl_alloc_raw(SL_SCRATCH_BYTES);
     w->stage.buf = sl_alloc_raw(SL_STAGE_BYTES);
     w->path_buf = sl_alloc_raw(SL_H1_LINE_MAX_BYTES);
@@ -52,6 +54,7 @@ int sl_l7_new(struct sl_loop *loop, uint32_t idx, uint32_t workers_n, struct sl_
 
 void sl_l7_free(struct sl_l7 *w)
 {
+    sl_admission_fini(w);
     while (w->free_exchanges != NULL) {
         struct sl_exchange *x = w->free_exchanges;
         w->free_exchanges = x->next_free;
@@ -71,6 +74,7 @@ struct sl_view *sl_l7_take_view(struct sl_l7 *w, struct sl_view *view)
     sl_acceptors_take_view(w, old, view);
     sl_published_take(&view->cells[w->idx].published);
     w->view = view;
+    sl_admission_look(w);
     return old;
 }
 
@@ -97,11 +101,17 @@ static void close_idle_of(struct sl_endpoint *gone, uint32_t worker_idx, void *a
 void sl_l7_take_set(struct sl_l7 *w, struct sl_pool *pool, struct sl_endpoint_set *set)
 {
     sl_pool_take_set(pool, w->idx, set, &w->rng, close_idle_of, w);
+    sl_admission_look(w);
 }
 
 void sl_l7_drain(struct sl_l7 *w)
 {
     w->draining = true;
+    sl_h1_downstream_close_idle(w);
+}
+
+void sl_l7_close_idle(struct sl_l7 *w)
+{
     sl_h1_downstream_close_idle(w);
 }
 

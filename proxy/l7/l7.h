@@ -3,13 +3,15 @@
  * l7: what one worker needs to carry HTTP: its loop, its memory, the view it works by.
  *
  * Lifetime:  process; one a worker thread
- * Thread:    its worker's, but open_n, which other workers read to find the least busy one
+ * Thread:    its worker's, but open_n, which other workers read to find the least busy one, and
+ *            overload, which the control thread writes
  * Ownership: borrows loop, peers, log and series from proxy/run
  * Limits:    one scratch of SL_SCRATCH_BYTES to receive into; chunks up to SL_CHUNKS_MAX_BYTES
  */
 #ifndef SL_L7_L7_H
 #define SL_L7_L7_H
 
+#include <sluiced/control.h>
 #include <sluiced/defs.h>
 #include <sluiced/metrics.h>
 
@@ -42,6 +44,16 @@ struct sl_stage {
     struct sl_task flush;
 };
 
+/* The requests that wait for room (admission.h). Of the worker, not of a pool, so that a wake-up on
+ * its way outlives any pool. */
+struct sl_waiting {
+    struct sl_list queues; /* the pools' queues in which somebody waits */
+    struct sl_task serve;
+    struct sl_timer look;
+    struct sl_mail wake;             /* under way while woken is set */
+    _Alignas(64) _Atomic bool woken; /* by other workers */
+};
+
 #define SL_REPLAY_MAX_BYTES ((size_t)1024 * 1024)         /* of one request's body */
 #define SL_REPLAY_BUDGET_BYTES ((size_t)64 * 1024 * 1024) /* of all, in all workers together */
 
@@ -62,12 +74,20 @@ struct sl_l7 {
     struct sl_list downstreams;
     struct sl_exchange *free_exchanges; /* a few kept for reuse */
     uint32_t free_exchanges_n;
+    struct sl_waiting waiting;
     struct sl_access_log *log;
     struct sl_series *process;
     bool draining; /* answer, then close */
 
-    _Alignas(64) _Atomic uint32_t open_n; /* downstream connections */
+    _Alignas(64) _Atomic uint32_t open_n;   /* downstream connections */
+    _Atomic enum sl_overload_step overload; /* the control thread's word */
 };
+
+/* Relaxed: a request more or less makes no difference. */
+static inline enum sl_overload_step sl_l7_overload(const struct sl_l7 *w)
+{
+    return atomic_load_explicit(&w->overload, memory_order_relaxed);
+}
 
 int sl_l7_new(struct sl_loop *loop, uint32_t idx, uint32_t workers_n, struct sl_l7 *const *peers,
               struct sl_access_log *log, struct sl_series *process, struct sl_l7 **out)
@@ -87,6 +107,9 @@ void sl_l7_take_set(struct sl_l7 *w, struct sl_pool *pool, struct sl_endpoint_se
 
 /* From now on every response closes its connection, and idle ones are closed. */
 void sl_l7_drain(struct sl_l7 *w);
+
+/* Makes room: connections between two requests are closed. */
+void sl_l7_close_idle(struct sl_l7 *w);
 
 /* Ends all connections now: the drain time is over. */
 void sl_l7_close_all(struct sl_l7 *w);

@@ -2,7 +2,8 @@
 /*
  * listener: an address that is listened on, by all workers, through all configs that name it.
  *
- * Each worker has a socket of its own (SO_REUSEPORT), none of which is closed while the address is
+ * Each worker has a socket of its own (SO_REUSEPORT; of a unix path, and of a socket that we were
+ * given, a copy), none of which is closed while the address is
  * configured: closing one would reset what waits in its queue.
  *
  * Lifetime:  process: from the config that first names (name, bind) until none does and its last
@@ -58,9 +59,10 @@ struct sl_listener {
     struct sl_listener_cell cells[];
 };
 
-/* Opens a socket for each worker; nothing is accepted before a view takes it. SL_ECONFIG names the
- * address and why. series is taken over on success. */
-int sl_listener_open(const char *name, const struct sl_address *bind, uint32_t workers_n,
+/* Opens a socket for each worker; nothing is accepted before a view takes it. passed_fd: already
+ * listens there and is copied, as one queue for all workers; -1: there is none. SL_ECONFIG names
+ * the address and why. series is taken over on success. */
+int sl_listener_open(const struct sl_listener_config *conf, int passed_fd, uint32_t workers_n,
                      struct sl_series *series, struct sl_listener **out, struct sl_error *err)
     SL_MUST_CHECK;
 

@@ -6,6 +6,7 @@
 
 #include "process.h"
 
+#include "config/print.h"
 #include "proxy/upstream/idle_limit.h"
 
 #include <stdio.h>
@@ -86,6 +87,11 @@ static void process_info(struct sl_control *c, struct sl_process_info *out)
         .live_views_n = p->live_views_n,
         .workers_n = p->workers_n,
         .draining = p->drain_started_ms != 0,
+        .overload_step = p->overload.step,
+        .memory_bytes = p->overload.memory_bytes,
+        .memory_limit_bytes = p->overload.memory_limit_bytes,
+        .fds_n = p->overload.fds_n,
+        .fds_limit_n = p->overload.fds_limit_n,
         .listeners_n = view != NULL ? view->listeners_n : 0,
         .pools_n = view != NULL ? view->pools_n : 0,
     };
@@ -172,6 +178,11 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .picks_any_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_ANY),
         .nobody_n = sl_pool_stat(vp->pool, SL_POOL_NOBODY),
         .ejections_n = sl_pool_stat(vp->pool, SL_POOL_EJECTIONS),
+        .queued_n = sl_pool_queue_waiting_n(&vp->pool->queue),
+        .queue_size_n = vp->conf->queue.size_n,
+        .places_n = atomic_load_explicit(&vp->pool->queue.in_flight_n, memory_order_relaxed),
+        .in_flight_max_n = vp->conf->limits.in_flight_n,
+        .per_endpoint_max_n = vp->conf->limits.per_endpoint_n,
         .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
     };
     sl_run_source_status(vp->run->running, &out->discovery);
@@ -192,6 +203,7 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
     const struct sl_endpoint *ep = m->endpoint;
     uint64_t now_ms = sl_loop_now_ms(p->loop);
     uint64_t until_ms = atomic_load_explicit(&ep->ejected_until_ms, memory_order_relaxed);
+    bool by_hand = atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed);
 
     *out = (struct sl_endpoint_info){
         .address = ep->address,
@@ -200,7 +212,8 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
         .version = labels->version,
         .model = labels->model,
         .weight = m->weight,
-        .draining = m->draining,
+        .draining = m->draining || by_hand,
+        .drained_by_hand = by_hand,
         .health = atomic_load_explicit(&ep->health, memory_order_relaxed),
         .ejected_ms = until_ms > now_ms ? until_ms - now_ms : 0,
         .keepalive_learned_ms = sl_idle_limit_learned(ep, now_ms),
@@ -216,9 +229,42 @@ static int reload(struct sl_control *c)
     return sl_reload_start(of(c));
 }
 
+static void reload_info(struct sl_control *c, struct sl_reload_info *out)
+{
+    const struct sl_process *p = of(c);
+
+    *out = (struct sl_reload_info){
+        .asked_n = p->reload.asked_n,
+        .answered_n = p->reload.answered_n,
+        .error = p->reload_error,
+        .changes = p->reload.changes,
+        .not_synced = p->reload.not_synced,
+    };
+}
+
+static void config(struct sl_control *c, struct sl_text *out)
+{
+    const struct sl_view *view = shown(of(c));
+
+    if (view != NULL) {
+        sl_config_print(view->config, out);
+    }
+}
+
 static void drain(struct sl_control *c)
 {
     sl_drain_start(of(c), false);
+}
+
+static void drain_info(struct sl_control *c, struct sl_drain_info *out)
+{
+    sl_drain_describe(of(c), out);
+}
+
+static void drain_endpoint(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out)
+{
+    sl_manual_drain(of(c), name, wish, out);
 }
 
 void sl_info_init(struct sl_process *p)
@@ -231,7 +277,11 @@ void sl_info_init(struct sl_process *p)
         .pool = pool_info,
         .endpoint = endpoint_info,
         .reload = reload,
+        .reload_info = reload_info,
+        .config = config,
         .drain = drain,
+        .drain_info = drain_info,
+        .drain_endpoint = drain_endpoint,
         .metrics = p->registry,
     };
 }

@@ -256,6 +256,35 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+static bool same_headers(const struct sl_health_config *a, const struct sl_health_config *b)
+{
+    bool same = a->headers_n == b->headers_n;
+
+    for (size_t i = 0; same && i < a->headers_n; i++) {
+        same = strcmp(a->headers[i].name, b->headers[i].name) == 0 &&
+               strcmp(a->headers[i].value, b->headers[i].value) == 0;
+    }
+    return same;
+}
+
+static bool same_statuses(const struct sl_health_config *a, const struct sl_health_config *b)
+{
+    bool same = a->statuses_n == b->statuses_n;
+
+    for (size_t i = 0; same && i < a->statuses_n; i++) {
+        same = a->statuses[i].first == b->statuses[i].first &&
+               a->statuses[i].last == b->statuses[i].last;
+    }
+    return same;
+}
+
+static bool same_request(const struct sl_health_config *a, const struct sl_health_config *b)
+{
+    return a->kind == b->kind && a->port == b->port && same_text(a->path, b->path) &&
+           same_text(a->host, b->host) && same_text(a->body, b->body) && same_headers(a, b) &&
+           same_statuses(a, b);
+}
+
 static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_config *conf,
                         const struct sl_tls_context *tls)
 {
@@ -264,12 +293,11 @@ static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_confi
     }
     const struct sl_health_config *a = &rp->health_conf->health;
     const struct sl_health_config *b = &conf->health;
-    bool same_path = same_text(a->path, b->path);
     bool same_tls =
         (tls == NULL) == (rp->health_tls == NULL) &&
         (tls == NULL || sl_tls_context_identity(tls) == sl_tls_context_identity(rp->health_tls));
 
-    return same_path && same_tls && a->kind == b->kind && a->interval_ms == b->interval_ms &&
+    return same_request(a, b) && same_tls && a->interval_ms == b->interval_ms &&
            a->timeout_ms == b->timeout_ms && a->rise_n == b->rise_n && a->fall_n == b->fall_n;
 }
 
@@ -339,6 +367,7 @@ static int pool_new(struct sl_process *p, const struct sl_config *config,
     if (sl_series_get(p->registry, SL_SCOPE_POOL, labels, &rp->series) != SL_OK) {
         goto fail_pool;
     }
+    sl_pool_set_limits(rp->pool, &conf->limits);
     rp->pool->on_doubt = post_doubt;
     rp->pool->doubt_owner = rp;
     rp->config = sl_config_ref(config);
@@ -383,18 +412,27 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
     return SL_OK;
 }
 
+static bool same_slow_start(const struct sl_slow_start_config *a,
+                            const struct sl_slow_start_config *b)
+{
+    return a == b || (a != NULL && b != NULL && a->window_ms == b->window_ms &&
+                      a->aggression_milli == b->aggression_milli);
+}
+
 void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
                         const struct sl_pool_config *conf)
 {
     struct sl_error err;
     bool rebuild = strcmp(rp->conf->balance, conf->balance) != 0 ||
-                   rp->conf->balance_bound_pct != conf->balance_bound_pct;
+                   rp->conf->balance_bound_pct != conf->balance_bound_pct ||
+                   !same_slow_start(rp->conf->slow_start, conf->slow_start);
     const struct sl_config *old = rp->config;
     bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
 
     rp->config = sl_config_ref(config);
     rp->conf = conf;
     sl_config_unref(&old);
+    sl_pool_set_limits(rp->pool, &conf->limits);
     if (rp->next != NULL) {
         source_free(rp->running);
         rp->running = rp->next;

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -29,10 +30,18 @@ static void on_hup(struct sl_signal *s, int signum)
     sl_reload_start(sl_container_of(s, struct sl_process, on_hup));
 }
 
+/* A second one ends it now: whoever is asked twice was not meant to go on. POST /drain before the
+ * first does not count: a preStop hook may have sent it. */
 static void on_term(struct sl_signal *s, int signum)
 {
+    struct sl_process *p = sl_container_of(s, struct sl_process, on_term);
     (void)signum;
-    sl_drain_start(sl_container_of(s, struct sl_process, on_term), false);
+
+    if (p->terms_n++ == 0) {
+        sl_drain_start(p, false);
+    } else {
+        sl_drain_cut(p);
+    }
 }
 
 /* A person at a terminal does not wait for endpoints to spread. */
@@ -85,6 +94,7 @@ static int init(struct sl_process *p, struct sl_error *err)
     raise_file_limit();
     sl_list_init(&p->pools);
     p->access_fd = -1;
+    p->notify.fd = -1;
     p->started_unix_ms = sl_time_unix_ms();
     sl_chunk_pool_init(&p->chunks, ADMIN_CHUNKS_BYTES, 16);
     int rc = sl_loop_new(&p->loop);
@@ -107,7 +117,8 @@ static int init(struct sl_process *p, struct sl_error *err)
         return sl_error_set(err, (enum sl_err)rc, NULL, "cannot start: %s", sl_err_name(rc));
     }
     sl_reload_init(p);
-    return SL_OK;
+    sl_notify_init(&p->notify, p->loop);
+    return sl_activation_init(&p->activation, err);
 }
 
 static int start(struct sl_process *p, const struct sl_config *config, struct sl_error *err)
@@ -171,6 +182,7 @@ static void end(struct sl_process *p)
         sl_loop_run_once(p->loop);
     }
     sl_listeners_sweep(p);
+    sl_activation_fini(&p->activation);
     if (p->health != NULL) {
         sl_health_free(p->health);
     }
@@ -190,6 +202,7 @@ static void end(struct sl_process *p)
         sl_config_unref(&p->first);
     }
     if (p->loop != NULL) {
+        sl_notify_fini(&p->notify);
         sl_loop_free(p->loop);
     }
     sl_chunk_pool_fini(&p->chunks);
@@ -207,6 +220,16 @@ static void block_signals(void)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void on_overload(struct sl_overload *o, enum sl_overload_step before)
+{
+    struct sl_process *p = sl_container_of(o, struct sl_process, overload);
+
+    sl_workers_set_overload(p, o->step);
+    sl_log(o->step > before ? SL_LOG_WARN : SL_LOG_INFO, "overload", {"step", SL_LOG_UINT(o->step)},
+           {"memory_pct", SL_LOG_UINT(sl_overload_memory_pct(o))},
+           {"fds_pct", SL_LOG_UINT(sl_overload_fds_pct(o))});
 }
 
 static void on_trim(struct sl_timer *t)
@@ -252,13 +275,18 @@ int sl_process_run(const char *config_file)
         end(p);
         return EXIT_CONFIG;
     }
+    /* Named by tests only. */
+    sl_overload_start(&p->overload, p->loop, secure_getenv("SLUICED_CGROUP_DIR"), on_overload);
     sl_timer_init(&p->trim_timer, p->loop, on_trim);
     sl_timer_start(&p->trim_timer, TRIM_EVERY_MS, TRIM_EVERY_MS);
+    sl_hangs_start(p);
     sl_signal_start(&p->on_hup, p->loop, SIGHUP, on_hup);
     sl_signal_start(&p->on_term, p->loop, SIGTERM, on_term);
     sl_signal_start(&p->on_int, p->loop, SIGINT, on_int);
     sl_loop_run(p->loop);
     block_signals();
+    sl_hangs_stop(p);
+    sl_overload_stop(&p->overload);
     sl_timer_stop(&p->trim_timer);
     sl_signal_stop(&p->on_hup);
     sl_signal_stop(&p->on_term);

@@ -7,6 +7,10 @@
  *   worker.c   threads and their mail   drain.c   the orderly end
  *   info.c     what admin may ask       watch.c   files that changed
  *   last_set.c what sources found last, on disk
+ *   manual_drain.c  endpoints taken out by a person
+ *   notify.c   what the service manager is told    activation.c   sockets that it gave us
+ *   overload.c memory and descriptors that run out
+ *   changes.c  what a reload changed
  *
  * Lifetime:  process
  * Thread:    control thread, but for what its comments say
@@ -16,12 +20,16 @@
 
 #include <sluiced/control.h>
 
+#include "activation.h"
+#include "notify.h"
+#include "overload.h"
 #include "watch.h"
 
 #include "proxy/admin/server.h"
 #include "proxy/base/alloc.h"
 #include "proxy/base/buf.h"
 #include "proxy/base/list.h"
+#include "proxy/base/rng.h"
 #include "proxy/io/fetch.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/tls.h"
@@ -36,6 +44,7 @@
 
 #define SL_SYNC_WAIT_MS 10000 /* what a view waits for its pools' first endpoints */
 #define SL_ERROR_TEXT_BYTES 4096
+#define SL_RELOAD_TEXT_BYTES 512
 
 struct sl_process;
 
@@ -100,6 +109,13 @@ struct sl_reload {
     bool committed; /* mailed; acks_n workers have not taken it yet */
     uint32_t acks_n;
     bool again; /* asked for meanwhile */
+
+    uint64_t asked_n;                      /* reloads, by anybody */
+    uint64_t answered_n;                   /* see sl_reload_info */
+    uint64_t view_asked_n;                 /* asked_n when view was built */
+    char missing[SL_RELOAD_TEXT_BYTES];    /* pools that view was committed without */
+    char not_synced[SL_RELOAD_TEXT_BYTES]; /* the same, of the running view */
+    char changes[SL_RELOAD_TEXT_BYTES];    /* of the running view against the one before */
 };
 
 struct sl_process {
@@ -141,15 +157,21 @@ struct sl_process {
     uint64_t generation;                        /* that all workers have taken */
     uint64_t side_counts[SL_SPLIT_SIDES_MAX_N]; /* of the route that admin asks about */
 
+    struct sl_activation activation;
+    struct sl_notify notify;
+    struct sl_overload overload;
     struct sl_watch *watch;
     struct sl_signal on_hup;
     struct sl_signal on_term;
     struct sl_signal on_int;
     struct sl_timer trim_timer;
     struct sl_alloc_idle idle_memory;
+    struct sl_timer hang_timer;
+    struct sl_rng hang_rng;
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     bool drain_closing;        /* the delay is over */
+    uint32_t terms_n;          /* SIGTERMs */
     bool ending;               /* no config and no set is applied any more */
 };
 
@@ -173,6 +195,9 @@ int sl_workers_take_set(struct sl_process *p, struct sl_run_pool *pool, struct s
 int sl_workers_drain(struct sl_process *p) SL_MUST_CHECK;
 void sl_workers_drop_tls(struct sl_process *p,
                          struct sl_view *view); /* contexts, each on its own */
+void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
+/* Requests that wait for an endpoint look whether there is one. */
+void sl_workers_look(struct sl_process *p);
 uint32_t sl_workers_open_n(const struct sl_process *p);
 
 /* pools.c */
@@ -227,8 +252,22 @@ void sl_reload_pool_synced(struct sl_process *p);
 void sl_reload_worker_took(struct sl_process *p, struct sl_view *view);
 void sl_reload_cancel(struct sl_process *p);
 
+/* hangs.c */
+void sl_hangs_start(struct sl_process *p);
+void sl_hangs_stop(struct sl_process *p);
+
+/* changes.c. In one line into buf; before NULL: the first config. */
+void sl_changes_describe(const struct sl_config *before, const struct sl_config *after, char *buf,
+                         size_t size_bytes);
+
 /* drain.c */
 void sl_drain_start(struct sl_process *p, bool at_once);
+void sl_drain_cut(struct sl_process *p); /* ends now, whatever runs */
+void sl_drain_describe(const struct sl_process *p, struct sl_drain_info *out);
+
+/* manual_drain.c */
+void sl_manual_drain(struct sl_process *p, const char *name, enum sl_drain_wish wish,
+                     struct sl_endpoint_drain_info *out);
 
 /* info.c */
 void sl_info_init(struct sl_process *p);

@@ -15,12 +15,26 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Ready again, with whatever config. */
+static void notify(struct sl_process *p)
+{
+    char status[128];
+
+    (void)snprintf(status, sizeof(status), "generation %" PRIu64 "%s", p->generation,
+                   p->reload_error[0] != '\0' ? ", the last reload was refused" : "");
+    sl_notify_ready(&p->notify, status);
+}
+
 static void refuse(struct sl_process *p, const char *text)
 {
     (void)snprintf(p->reload_error, sizeof(p->reload_error), "%s", text); /* cut at its end */
     p->reload_failures_n++;
+    p->reload.answered_n = p->reload.asked_n;
     sl_log(SL_LOG_ERROR, "reload_failed", {"file", SL_LOG_STR(p->config_file)},
            {"generation", SL_LOG_UINT(p->generation)}, {"error", SL_LOG_STR(p->reload_error)});
+    if (p->view != NULL) {
+        notify(p);
+    }
 }
 
 static void refuse_errors(struct sl_process *p, const struct sl_config_errors *errors)
@@ -91,8 +105,13 @@ static void commit(struct sl_process *p)
     p->reload.acks_n = 0;
 }
 
-static void warn_not_synced(const struct sl_view_pool *vp)
+static void note_not_synced(struct sl_process *p, const struct sl_view_pool *vp)
 {
+    size_t used = strlen(p->reload.missing);
+
+    /* Cut where there are too many. */
+    (void)snprintf(p->reload.missing + used, sizeof(p->reload.missing) - used, "%s%s",
+                   used > 0 ? ", " : "", vp->conf->name);
     sl_log(SL_LOG_WARN, "pool_not_synced", {"pool", SL_LOG_STR(vp->conf->name)},
            {"waited_ms", SL_LOG_UINT(SL_SYNC_WAIT_MS)});
 }
@@ -103,7 +122,7 @@ static void on_give_up(struct sl_timer *t)
 
     for (size_t i = 0; i < p->reload.view->pools_n; i++) {
         if (!sl_run_pool_is_synced(p->reload.view->pools[i].run)) {
-            warn_not_synced(&p->reload.view->pools[i]);
+            note_not_synced(p, &p->reload.view->pools[i]);
         }
     }
     commit(p);
@@ -135,6 +154,10 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     if (view != p->reload.view || ++p->reload.acks_n < p->workers_n) {
         return;
     }
+    sl_changes_describe(p->view != NULL ? p->view->config : NULL, view->config, p->reload.changes,
+                        sizeof(p->reload.changes));
+    memcpy(p->reload.not_synced, p->reload.missing, sizeof(p->reload.not_synced));
+    p->reload.answered_n = p->reload.view_asked_n;
     p->reload.view = NULL;
     p->reload.committed = false;
     p->reloads_n += p->view != NULL;
@@ -146,8 +169,13 @@ void sl_reload_worker_took(struct sl_process *p, struct sl_view *view)
     (void)snprintf(hash, sizeof(hash), "%016" PRIx64, view->config->content_hash);
     sl_log_configure(view->config->log.level, view->config->log.format);
     sl_log(SL_LOG_INFO, "config_applied", {"generation", SL_LOG_UINT(view->generation)},
-           {"hash", SL_LOG_STR(hash)}, {"file", SL_LOG_STR(p->config_file)});
+           {"hash", SL_LOG_STR(hash)}, {"file", SL_LOG_STR(p->config_file)},
+           {"changes", SL_LOG_STR(p->reload.changes)});
     sl_watch_prune(p->watch, view->config);
+    if (view->generation == 1) {
+        sl_activation_warn(&p->activation);
+    }
+    notify(p);
     if (p->reload.again) {
         p->reload.again = false;
         sl_reload_start(p);
@@ -182,6 +210,7 @@ static void note_fixed(const struct sl_process *p, const struct sl_config *next)
 
 static void commit_when_synced(struct sl_process *p)
 {
+    p->reload.missing[0] = '\0';
     if (all_synced(p->reload.view)) {
         commit(p);
     } else {
@@ -229,6 +258,7 @@ int sl_reload_start(struct sl_process *p)
     struct sl_error err;
     char line[800];
 
+    p->reload.asked_n++;
     if (p->ending || p->drain_started_ms != 0) {
         refuse(p, "the process is about to end");
         return SL_ECONFIG;
@@ -237,6 +267,9 @@ int sl_reload_start(struct sl_process *p)
         p->reload.again = true; /* the newest file counts, and it is read when its turn comes */
         return SL_OK;
     }
+    if (p->view != NULL) {
+        sl_notify_reloading(&p->notify);
+    }
     sl_watch_note(p->watch); /* before it is read: a change from here on is another one */
     if (sl_config_load(p->config_file, &config, &errors) != SL_OK) {
         refuse_errors(p, &errors);
@@ -244,6 +277,7 @@ int sl_reload_start(struct sl_process *p)
     }
     int rc = replace_waiting(p, config, &err);
     if (rc == SL_OK) {
+        p->reload.view_asked_n = p->reload.asked_n;
         note_fixed(p, config);
         announce_new(p->reload.view); /* from here on the kernel lets clients in, and they wait */
     }

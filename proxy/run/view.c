@@ -147,7 +147,9 @@ static int open_listener(struct sl_process *p, const struct sl_listener_config *
     if (sl_series_get(p->registry, SL_SCOPE_LISTENER, labels, &series) != SL_OK) {
         return no_memory(err);
     }
-    int rc = sl_listener_open(conf->name, &conf->bind, p->workers_n, series, &l, err);
+    const struct sl_passed *passed = sl_activation_take(&p->activation, &conf->bind);
+    int rc =
+        sl_listener_open(conf, passed != NULL ? passed->fd : -1, p->workers_n, series, &l, err);
     if (rc != SL_OK) {
         struct sl_error at = *err;
         sl_series_unref(&series);

@@ -10,6 +10,7 @@
 
 #include "proxy/base/alloc.h"
 #include "proxy/l7/access_log.h"
+#include "proxy/l7/admission.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -103,6 +104,14 @@ static void on_drain(struct sl_mail *m)
     sl_free(l);
 }
 
+static void on_make_room(struct sl_mail *m)
+{
+    struct letter *l = of(m);
+
+    sl_l7_close_idle(l->to->l7);
+    sl_free(l);
+}
+
 static void on_stop(struct sl_mail *m)
 {
     struct letter *l = of(m);
@@ -144,6 +153,24 @@ int sl_workers_drain(struct sl_process *p)
 {
     struct letter like = {0};
     return mail_all(p, &like, on_drain);
+}
+
+void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step)
+{
+    for (uint32_t i = 0; i < p->workers_n; i++) {
+        atomic_store_explicit(&p->workers[i].l7->overload, step, memory_order_relaxed);
+    }
+    if (step == SL_OVERLOAD_WAIT) {
+        struct letter like = {0};
+        (void)mail_all(p, &like, on_make_room); /* no memory: idle timeouts do it, later */
+    }
+}
+
+void sl_workers_look(struct sl_process *p)
+{
+    for (uint32_t i = 0; i < p->running_n; i++) {
+        sl_admission_tell(p->workers[i].l7);
+    }
 }
 
 uint32_t sl_workers_open_n(const struct sl_process *p)

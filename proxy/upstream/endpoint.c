@@ -32,7 +32,7 @@ static int compare_items(const void *a, const void *b)
 }
 
 static struct sl_endpoint *endpoint_new(const struct sl_endpoint_table *t,
-                                        const struct sl_found *found)
+                                        const struct sl_found *found, uint64_t came_at_ms)
 {
     struct sl_endpoint *ep =
         sl_alloc_aligned(64, sizeof(*ep) + t->workers_n * sizeof(ep->cells[0]));
@@ -46,6 +46,7 @@ static struct sl_endpoint *endpoint_new(const struct sl_endpoint_table *t,
     ep->id = ++t->ids->last;
     ep->cells = (struct sl_endpoint_cell *)(void *)(ep + 1);
     ep->cells_n = t->workers_n;
+    atomic_init(&ep->came_at_ms, came_at_ms);
     return ep;
 }
 
@@ -73,6 +74,7 @@ void sl_endpoint_table_fini(struct sl_endpoint_table *t)
 struct merge {
     const struct sl_endpoint_table *table;
     size_t table_idx;
+    uint64_t came_at_ms;
     struct sl_endpoint **items; /* of the table to be */
     size_t n;
 };
@@ -98,7 +100,7 @@ static struct sl_endpoint *find_or_make(struct merge *m, const struct sl_found *
     if (order == 0) {
         m->table_idx++;
     } else {
-        ep = endpoint_new(m->table, found);
+        ep = endpoint_new(m->table, found, m->came_at_ms);
     }
     if (ep != NULL) {
         ep->refs_n++;
@@ -120,16 +122,32 @@ static void copy_labels(struct sl_member_labels *to, const struct sl_found *foun
     memcpy(to->model, found->model, sizeof(to->model));
 }
 
+/* What a person said of an endpoint ends when discovery names it no more, though requests that run
+ * may keep it. Both are sorted by identity. */
+static void forget_dropped(const struct sl_endpoint_table *t, const struct sl_member *members,
+                           size_t members_n)
+{
+    size_t m = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        if (m < members_n && members[m].endpoint == t->items[i]) {
+            m++;
+        } else {
+            atomic_store_explicit(&t->items[i]->drained_by_hand, false, memory_order_relaxed);
+        }
+    }
+}
+
 int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
-                            struct sl_member *members, struct sl_member_labels *labels,
-                            size_t *members_n)
+                            uint64_t came_at_ms, struct sl_member *members,
+                            struct sl_member_labels *labels, size_t *members_n)
 {
     if (snapshot->n > SL_MEMBERS_MAX_N) {
         return SL_ELIMIT;
     }
     const struct sl_found **found =
         (const struct sl_found **)sl_alloc_array(snapshot->n, sizeof(*found));
-    struct merge m = {.table = t};
+    struct merge m = {.table = t, .came_at_ms = came_at_ms};
     m.items = (struct sl_endpoint **)sl_alloc_array(t->n + snapshot->n, sizeof(*m.items));
     size_t n = 0;
 
@@ -161,6 +179,7 @@ int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapsho
     t->items = m.items;
     t->n = m.n;
     *members_n = n;
+    forget_dropped(t, members, n);
     return SL_OK;
 fail:
     for (size_t i = 0; i < n; i++) {
@@ -213,6 +232,9 @@ uint64_t sl_endpoint_stat(const struct sl_endpoint *ep, enum sl_endpoint_stat st
 {
     uint64_t total = 0;
 
+    if (stat == SL_ENDPOINT_EJECTIONS) {
+        total = atomic_load_explicit(&ep->hangs_n, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < ep->cells_n; i++) {
         total += atomic_load_explicit(&ep->cells[i].stats[stat], memory_order_relaxed);
     }

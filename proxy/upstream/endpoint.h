@@ -40,13 +40,13 @@ void sl_endpoint_table_init(struct sl_endpoint_table *t, uint32_t workers_n,
                             struct sl_endpoint_ids *ids);
 void sl_endpoint_table_fini(struct sl_endpoint_table *t); /* no reference is left */
 
-/* Fills members (room for snapshot->n) with the endpoints of snapshot, found or new, each
- * referred to once more; *members_n: how many, as one named twice counts once. Members come
- * sorted by identity, in whatever order the snapshot is. labels[i]: those of members[i], room for
- * as many; or NULL. On failure nothing has changed. */
+/* Fills members (room for snapshot->n) with the endpoints of snapshot, found or new (which came at
+ * came_at_ms), each referred to once more; *members_n: how many, as one named twice counts once.
+ * Members come sorted by identity, in whatever order the snapshot is. labels[i]: those of
+ * members[i], room for as many; or NULL. On failure nothing has changed. */
 int sl_endpoint_table_match(struct sl_endpoint_table *t, const struct sl_snapshot *snapshot,
-                            struct sl_member *members, struct sl_member_labels *labels,
-                            size_t *members_n) SL_MUST_CHECK;
+                            uint64_t came_at_ms, struct sl_member *members,
+                            struct sl_member_labels *labels, size_t *members_n) SL_MUST_CHECK;
 
 /* Gives those references back. */
 void sl_endpoint_table_release(struct sl_endpoint_table *t, const struct sl_member *members,

@@ -2,12 +2,15 @@
 /*
  * health: active checks: who asks each endpoint of a pool, every so often, whether it is well.
  *
- *   success   a 2xx, or for tcp: a connection (and a TLS handshake, where the pool has TLS)
+ *   success   a status that is expected, with the text that must stand in its body; or for tcp: a
+ *             connection (and a TLS handshake, where the pool has TLS)
  *   failure   any other answer, or none within the timeout
  *
- * An endpoint goes down after `fall` failures in a row and up after `rise` successes. The first
+ * An endpoint goes down after `fall` failures in a row and up after `rise` successes; once the
+ * first of them came, the interval is a quarter until the state or the answers change. The first
  * success of one that no check has judged decides at once, and so does a first refused connect.
- * Traffic that succeeded within the interval counts as a success, and no check is sent. Memory or
+ * Traffic that succeeded within the interval counts as a success, and no check is sent, unless the
+ * checks have a port of their own or look into the body: they ask what traffic does not. Memory or
  * descriptors that we lack say nothing about an endpoint.
  *
  * Lifetime:  runner: process; watch: as long as a pool has these checks
@@ -27,6 +30,9 @@
 
 #define SL_HEALTH_PROBES_A_SECOND_N 500
 #define SL_HEALTH_JITTER_PCT 15
+#define SL_HEALTH_HURRIED_MS                                            \
+    100 /* least interval of an endpoint whose state is about to change \
+         */
 #define SL_HEALTH_PATH_MAX_BYTES 8192
 #define SL_HEALTH_BODY_MAX_BYTES (64 * 1024)
 

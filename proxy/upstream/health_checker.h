@@ -16,6 +16,8 @@
 #include <sluiced/defs.h>
 #include <sluiced/err.h>
 
+#include "health_text.h"
+
 #include "proxy/io/stream.h"
 #include "proxy/io/tls.h"
 
@@ -33,11 +35,13 @@ struct sl_health_target {
     const struct sl_health_config *conf;
     struct sl_tls_context *tls; /* NULL: plaintext */
     char *scratch;              /* SL_HEALTH_SCRATCH_BYTES, for the duration of a callback */
+    struct sl_health_text body; /* conf->body */
 };
 
 struct sl_health_result {
     int code;         /* SL_OK: it is well, or it answered with a status that says otherwise */
     uint16_t status;  /* that status; 0: there is none */
+    bool body_lacks;  /* what was looked for did not stand in the body */
     char detail[160]; /* more about SL_ETLS and SL_EPROTO, for people; "": nothing */
 };
 
@@ -78,7 +82,10 @@ extern const struct sl_health_checker_ops sl_health_checker_tcp;
 /* The checker of a kind other than SL_HEALTH_CHECK_NONE. */
 const struct sl_health_checker_ops *sl_health_checker_get(enum sl_health_kind kind);
 
-/* Shared by checkers: opens s to the check's address over the pool's transport; what comes of it
+/* Where to ask: the check's address, at the port of the checks if they have their own. */
+struct sl_address sl_health_address(const struct sl_health_check *c);
+
+/* Shared by checkers: opens s to sl_health_address over the pool's transport; what comes of it
  * goes to ops->on_open, perhaps within this call. On failure s is not open and nothing follows. */
 int sl_health_connect(const struct sl_health_check *c, struct sl_stream *s,
                       const struct sl_stream_ops *ops) SL_MUST_CHECK;

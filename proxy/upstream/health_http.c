@@ -22,6 +22,7 @@
 
 #define INTERIM_MAX_N 16 /* 1xx heads before the response */
 #define HOST_BYTES 128   /* an address and a port */
+#define SENT_MAX_N 17    /* fields of the config's, and User-Agent */
 
 enum state {
     CLOSED,
@@ -38,6 +39,7 @@ struct http_check {
     struct sl_h1_chunk chunk;
     struct sl_framing framing;
     uint64_t body_bytes; /* dropped so far */
+    size_t matched_n;    /* of the text that must stand in them */
     char *partial;       /* of a head that did not come in one piece */
     uint32_t partial_bytes;
     uint16_t status;
@@ -77,9 +79,14 @@ static void fail(struct http_check *c, int code, const char *detail)
     c->base.report(&c->base, &result);
 }
 
-static void succeed(struct http_check *c, bool keep)
+/* It answered: whether what was hoped for is not for us to say. */
+static void conclude(struct http_check *c, bool keep)
 {
-    const struct sl_health_result result = {.code = SL_OK, .status = c->status};
+    const struct sl_health_result result = {
+        .code = SL_OK,
+        .status = c->status,
+        .body_lacks = c->matched_n < c->base.target->body.len,
+    };
 
     if (keep) {
         sl_h1_chunk_fini(&c->chunk);
@@ -105,19 +112,25 @@ static void lost(struct http_check *c, int code)
 /* In origin form, with the query that the path may carry: it was checked when the config was. */
 static ssize_t write_request(const struct http_check *c)
 {
-    const struct sl_header agent = {SL_SLICE("User-Agent"), SL_SLICE("sluiced-health"), 0};
-    const struct sl_h1_out out = {.extra = &agent, .extra_n = 1};
+    const struct sl_health_config *conf = c->base.target->conf;
+    const struct sl_address at = sl_health_address(&c->base);
+    struct sl_header sent[SENT_MAX_N] = {{SL_SLICE("User-Agent"), SL_SLICE("sluiced-health"), 0}};
+    struct sl_h1_out out = {.extra = sent, .extra_n = 1};
     struct sl_request_head head;
     char host[HOST_BYTES] = "localhost";
 
     sl_request_head_init(&head, NULL, 0, NULL, 0);
     head.method_text = SL_SLICE("GET");
-    head.path = sl_slice_of(c->base.target->conf->path);
-    if (!c->base.address->is_unix) { /* a path is no host */
-        sl_address_format(c->base.address, host, sizeof(host));
+    head.path = sl_slice_of(conf->path);
+    for (size_t i = 0; i < conf->headers_n && out.extra_n < SENT_MAX_N; i++) {
+        const struct sl_sent_header *h = &conf->headers[i];
+        sent[out.extra_n++] = (struct sl_header){sl_slice_of(h->name), sl_slice_of(h->value), 0};
+    }
+    if (!at.is_unix) { /* a path is no host */
+        sl_address_format(&at, host, sizeof(host));
     }
     return sl_h1_write_request(c->base.target->scratch, SL_HEALTH_SCRATCH_BYTES, &head,
-                               sl_slice_of(host), &out);
+                               sl_slice_of(conf->host != NULL ? conf->host : host), &out);
 }
 
 static void ask(struct http_check *c)
@@ -131,6 +144,7 @@ static void ask(struct http_check *c)
     struct iovec iov = {.iov_base = c->base.target->scratch, .iov_len = (size_t)n};
     c->scan = (struct sl_h1_scan){0};
     c->body_bytes = 0;
+    c->matched_n = 0;
     c->interim_n = 0;
     c->answered = false;
     c->state = HEAD;
@@ -206,8 +220,14 @@ static void take_head(struct http_check *c, const char *data, size_t len)
     take_body(c, data + n, len - (size_t)n);
 }
 
+static void look_for_text(struct http_check *c, const char *data, size_t len)
+{
+    (void)sl_health_text_find(&c->base.target->body, &c->matched_n, data,
+                              len); /* asked at the end */
+}
+
 /* How many of len bytes belong to the body, or SL_EPROTO. *ended: the last of them is its last. */
-static ssize_t measure_chunked(struct http_check *c, const char *data, size_t len, bool *ended)
+static ssize_t take_chunked(struct http_check *c, const char *data, size_t len, bool *ended)
 {
     size_t used = 0;
 
@@ -218,19 +238,23 @@ static ssize_t measure_chunked(struct http_check *c, const char *data, size_t le
             return n;
         }
         used += (size_t)n;
+        for (size_t i = 0; i < run.data_n; i++) {
+            look_for_text(c, run.data[i].ptr, run.data[i].len);
+        }
     }
     *ended = sl_h1_chunk_done(&c->chunk);
     return (ssize_t)used;
 }
 
-static ssize_t measure_body(struct http_check *c, const char *data, size_t len, bool *ended)
+static ssize_t take_some(struct http_check *c, const char *data, size_t len, bool *ended)
 {
     uint64_t left_bytes = 0;
 
     switch (c->framing.kind) {
     case SL_FRAMING_CHUNKED:
-        return measure_chunked(c, data, len, ended);
+        return take_chunked(c, data, len, ended);
     case SL_FRAMING_UNTIL_CLOSE:
+        look_for_text(c, data, len);
         *ended = false;
         return (ssize_t)len;
     case SL_FRAMING_LENGTH:
@@ -240,13 +264,15 @@ static ssize_t measure_body(struct http_check *c, const char *data, size_t len, 
         break;
     }
     *ended = left_bytes <= len;
-    return (ssize_t)(*ended ? left_bytes : len);
+    size_t n = *ended ? (size_t)left_bytes : len;
+    look_for_text(c, data, n);
+    return (ssize_t)n;
 }
 
 static void take_body(struct http_check *c, const char *data, size_t len)
 {
     bool ended = false;
-    ssize_t n = measure_body(c, data, len, &ended);
+    ssize_t n = take_some(c, data, len, &ended);
 
     if (n < 0) {
         fail(c, (int)n, n == SL_EPROTO ? sl_h1_fault_code((enum sl_h1_fault)c->chunk.fault) : NULL);
@@ -255,9 +281,9 @@ static void take_body(struct http_check *c, const char *data, size_t len)
     c->body_bytes += (uint64_t)n;
     if (ended) {
         /* What nobody asked for may follow: then the connection is not in step with us. */
-        succeed(c, c->keep && (size_t)n == len);
+        conclude(c, c->keep && (size_t)n == len);
     } else if (c->body_bytes > SL_HEALTH_BODY_MAX_BYTES) {
-        succeed(c, false); /* the status has decided, the rest is not worth our time */
+        conclude(c, false); /* what came has decided, the rest is not worth our time */
     }
 }
 
@@ -288,7 +314,7 @@ static void on_readable(struct sl_stream *s)
     }
     if (n < 0) {
         if (n == SL_ECLOSED && c->state == BODY && c->framing.kind == SL_FRAMING_UNTIL_CLOSE) {
-            succeed(c, false);
+            conclude(c, false);
         } else {
             lost(c, (int)n);
         }

@@ -8,19 +8,30 @@
 #include <stdio.h>
 
 enum {
-    STATUS_OK = 200,
-    STATUS_REDIRECT = 300,
     PER_MILLE = 1000
 };
 
-enum sl_health_verdict sl_health_verdict_of(const struct sl_health_result *result)
+static bool is_expected(uint16_t status, const struct sl_health_config *conf)
+{
+    static const struct sl_status_range successful = {200, 299};
+    const struct sl_status_range *ranges = conf->statuses_n > 0 ? conf->statuses : &successful;
+    size_t n = conf->statuses_n > 0 ? conf->statuses_n : 1;
+
+    for (size_t i = 0; i < n; i++) {
+        if (status >= ranges[i].first && status <= ranges[i].last) {
+            return true;
+        }
+    }
+    return status == 0; /* tcp */
+}
+
+enum sl_health_verdict sl_health_verdict_of(const struct sl_health_result *result,
+                                            const struct sl_health_config *conf)
 {
     switch (result->code) {
     case SL_OK:
-        return result->status == 0 ||
-                       (result->status >= STATUS_OK && result->status < STATUS_REDIRECT)
-                   ? SL_HEALTH_GOOD
-                   : SL_HEALTH_BAD;
+        return is_expected(result->status, conf) && !result->body_lacks ? SL_HEALTH_GOOD
+                                                                        : SL_HEALTH_BAD;
     case SL_EREFUSED:
         return SL_HEALTH_REFUSED;
     case SL_ENOMEM:
@@ -55,9 +66,17 @@ enum sl_health sl_health_next(enum sl_health was, struct sl_health_streak *strea
     return streak->bad_n >= conf->fall_n ? SL_HEALTH_DOWN : was;
 }
 
-const char *sl_health_reason(const struct sl_health_result *result, char *buf)
+bool sl_health_traffic_proves(const struct sl_health_config *conf)
 {
-    if (result->code == SL_OK && result->status != 0) {
+    return conf->port == 0 && conf->body == NULL;
+}
+
+const char *sl_health_reason(const struct sl_health_result *result,
+                             const struct sl_health_config *conf, char *buf)
+{
+    if (result->code == SL_OK && result->body_lacks && is_expected(result->status, conf)) {
+        (void)snprintf(buf, SL_HEALTH_REASON_BYTES, "body"); /* fits */
+    } else if (result->code == SL_OK && result->status != 0) {
         (void)snprintf(buf, SL_HEALTH_REASON_BYTES, "status_%u", result->status); /* fits */
     } else {
         /* Who closes instead of answering is not more polite than who resets. */
@@ -82,6 +101,17 @@ uint64_t sl_health_stretch_ms(uint64_t interval_ms, uint64_t demand)
     /* In thousandths, and in this order, so that nothing overflows. */
     uint64_t factor = (demand + SL_HEALTH_PROBES_A_SECOND_N - 1) / SL_HEALTH_PROBES_A_SECOND_N;
     return (interval_ms * factor + PER_MILLE - 1) / PER_MILLE;
+}
+
+uint64_t sl_health_hurried_ms(uint64_t interval_ms, enum sl_health is,
+                              const struct sl_health_streak *streak)
+{
+    bool about_to_change = is == SL_HEALTH_DOWN ? streak->good_n > 0 : streak->bad_n > 0;
+
+    if (!about_to_change || interval_ms <= SL_HEALTH_HURRIED_MS) {
+        return interval_ms;
+    }
+    return interval_ms / 4 > SL_HEALTH_HURRIED_MS ? interval_ms / 4 : SL_HEALTH_HURRIED_MS;
 }
 
 uint64_t sl_health_jitter_ms(uint64_t interval_ms, struct sl_rng *rng)

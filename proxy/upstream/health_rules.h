@@ -31,16 +31,21 @@ enum sl_health_verdict {
     SL_HEALTH_SILENT,  /* the failure is ours: it says nothing */
 };
 
-enum sl_health_verdict sl_health_verdict_of(const struct sl_health_result *result);
+enum sl_health_verdict sl_health_verdict_of(const struct sl_health_result *result,
+                                            const struct sl_health_config *conf);
 
 /* Counts the verdict in streak and returns the state that follows from was. */
 enum sl_health sl_health_next(enum sl_health was, struct sl_health_streak *streak,
                               enum sl_health_verdict verdict, const struct sl_health_config *conf);
 
-/* What to log: "refused", "timeout", "reset", "tls", "protocol", "status_503"; else the name of the
- * code. buf: SL_HEALTH_REASON_BYTES; returns it. */
+/* Whether traffic that succeeds says what a check would. */
+bool sl_health_traffic_proves(const struct sl_health_config *conf);
+
+/* What to log: "refused", "timeout", "reset", "tls", "protocol", "status_503", "body"; else the
+ * name of the code. buf: SL_HEALTH_REASON_BYTES; returns it. */
 #define SL_HEALTH_REASON_BYTES 24
-const char *sl_health_reason(const struct sl_health_result *result, char *buf);
+const char *sl_health_reason(const struct sl_health_result *result,
+                             const struct sl_health_config *conf, char *buf);
 
 /* What n endpoints at interval_ms ask for, in probes per 1000 s. */
 uint64_t sl_health_demand(uint64_t endpoints_n, uint64_t interval_ms);
@@ -48,6 +53,11 @@ uint64_t sl_health_demand(uint64_t endpoints_n, uint64_t interval_ms);
 /* interval_ms, longer by what demand exceeds SL_HEALTH_PROBES_A_SECOND_N, rounded up.
  * interval_ms <= 1 h, and demand at most that of 2^26 endpoints at 1 ms. */
 uint64_t sl_health_stretch_ms(uint64_t interval_ms, uint64_t demand);
+
+/* When to ask again: after interval_ms, or after a quarter of it, but not below
+ * SL_HEALTH_HURRIED_MS unless interval_ms is, while the last answer speaks against the state. */
+uint64_t sl_health_hurried_ms(uint64_t interval_ms, enum sl_health is,
+                              const struct sl_health_streak *streak);
 
 /* interval_ms +- SL_HEALTH_JITTER_PCT. */
 uint64_t sl_health_jitter_ms(uint64_t interval_ms, struct sl_rng *rng);

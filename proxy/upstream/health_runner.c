@@ -112,6 +112,10 @@ static void note(struct probe *p, enum sl_health_verdict verdict, const char *re
     enum sl_health is = sl_health_next(was, &p->streak, verdict, &p->watch->conf->health);
 
     if (is != was) {
+        if (was == SL_HEALTH_DOWN) {
+            atomic_store_explicit(&p->endpoint->came_at_ms, sl_loop_now_ms(p->watch->runner->loop),
+                                  memory_order_relaxed);
+        }
         atomic_store_explicit(&p->endpoint->health, is, memory_order_relaxed);
         log_change(p, was, is, reason, detail);
     }
@@ -133,7 +137,10 @@ static void log_lack(struct probe *p, enum sl_health_verdict verdict, const char
 static void plan_next(struct probe *p, uint64_t now_ms)
 {
     struct sl_health_runner *r = p->watch->runner;
-    uint64_t due_ms = p->started_ms + sl_health_jitter_ms(interval_of(p->watch), &r->rng);
+    enum sl_health is = atomic_load_explicit(&p->endpoint->health, memory_order_relaxed);
+    /* More than 500 a second cannot come of it: the slots are what they are. */
+    uint64_t interval_ms = sl_health_hurried_ms(interval_of(p->watch), is, &p->streak);
+    uint64_t due_ms = p->started_ms + sl_health_jitter_ms(interval_ms, &r->rng);
 
     sl_deadline_set(sl_loop_wheel(r->loop), &p->deadline, due_ms > now_ms ? due_ms : now_ms + 1);
 }
@@ -141,14 +148,15 @@ static void plan_next(struct probe *p, uint64_t now_ms)
 static void conclude(struct probe *p, const struct sl_health_result *result)
 {
     uint64_t now_ms = sl_loop_now_ms(p->watch->runner->loop);
-    enum sl_health_verdict verdict = sl_health_verdict_of(result);
+    const struct sl_health_config *conf = &p->watch->conf->health;
+    enum sl_health_verdict verdict = sl_health_verdict_of(result, conf);
     char reason[SL_HEALTH_REASON_BYTES];
 
     p->running = false;
-    (void)sl_health_reason(result, reason); /* returns reason */
+    (void)sl_health_reason(result, conf, reason); /* returns reason */
     log_lack(p, verdict, reason);
     note(p, verdict, reason, result->detail);
-    if (verdict == SL_HEALTH_GOOD) {
+    if (verdict == SL_HEALTH_GOOD && conf->port == 0) { /* else another listener was asked */
         sl_outlier_on_probe_ok(p->endpoint, now_ms);
     }
     plan_next(p, now_ms);
@@ -197,7 +205,9 @@ static void on_due(struct sl_deadline *d)
         return;
     }
     uint64_t success_ms = atomic_load_explicit(&p->endpoint->last_success_ms, memory_order_relaxed);
-    if (!p->has_slot && sl_health_is_proved(success_ms, now_ms, interval_of(w))) {
+    if (!p->has_slot && sl_health_traffic_proves(&w->conf->health) &&
+        sl_health_is_proved(success_ms, now_ms, interval_of(w)))
+    {
         p->started_ms = now_ms;
         note(p, SL_HEALTH_GOOD, "traffic", "");
         plan_next(p, now_ms);
@@ -348,7 +358,8 @@ int sl_health_watch(struct sl_health_runner *r, struct sl_pool *pool,
     w->pool = pool;
     w->conf = conf;
     w->ops = sl_health_checker_get(health->kind);
-    w->target = (struct sl_health_target){r->loop, r->chunks, health, tls, r->scratch};
+    w->target = (struct sl_health_target){r->loop, r->chunks, health, tls, r->scratch, {0}};
+    sl_health_text_init(&w->target.body, health->body);
     sl_list_push_back(&r->watches, &w->link);
     *out = w;
     return SL_OK;

@@ -21,19 +21,30 @@ const struct sl_health_checker_ops *sl_health_checker_get(enum sl_health_kind ki
     return kind == SL_HEALTH_CHECK_TCP ? &sl_health_checker_tcp : &sl_health_checker_http;
 }
 
+struct sl_address sl_health_address(const struct sl_health_check *c)
+{
+    struct sl_address at = *c->address;
+
+    if (c->target->conf->port != 0 && !at.is_unix) {
+        at.port = c->target->conf->port;
+    }
+    return at;
+}
+
 int sl_health_connect(const struct sl_health_check *c, struct sl_stream *s,
                       const struct sl_stream_ops *ops)
 {
     const struct sl_health_target *t = c->target;
+    const struct sl_address at = sl_health_address(c);
     struct sl_tls_session *tls = NULL;
     int fd = -1;
 
-    int rc = sl_socket_connect(c->address, &fd);
+    int rc = sl_socket_connect(&at, &fd);
     if (rc != SL_OK && rc != SL_AGAIN) {
         return rc;
     }
     if (t->tls != NULL) {
-        tls = sl_tls_connect(t->tls, c->address);
+        tls = sl_tls_connect(t->tls, &at);
         if (tls == NULL) {
             sl_socket_close(fd);
             return SL_ENOMEM;

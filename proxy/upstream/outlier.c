@@ -84,6 +84,7 @@ static bool eject(struct sl_endpoint *ep, bool refused, uint64_t seen_until_ms,
     STORE(ep->on_trial, false);
     STORE(ep->ejected_at_ms, r->now_ms);
     STORE(ep->ejected_refused, refused);
+    STORE(ep->ejected_hung, false);
     STORE(ep->ejections_in_row_n, before_n + 1);
     forget_failures(ep);
     return true;
@@ -97,7 +98,7 @@ static bool enough_remain(const struct sl_endpoint_set *set, const struct sl_end
 
     for (size_t i = 0; i < set->members_n; i++) {
         const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && !m->draining) {
+        if (m->weight > 0 && !m->draining && !LOAD(m->endpoint->drained_by_hand)) {
             members_n++;
             /* One that awaits its trial is gone still, and so the trial's failure takes nobody. */
             remain_n += m->endpoint != without && LOAD(m->endpoint->health) != SL_HEALTH_DOWN &&
@@ -131,6 +132,17 @@ static bool eject_if_enough_remain(struct sl_outlier *o, const struct sl_endpoin
     return ejected;
 }
 
+/* Unless another worker has just done so. */
+static void take_back(struct sl_endpoint *ep, uint64_t seen_until_ms, uint64_t now_ms)
+{
+    if (swap_until(ep, seen_until_ms, 0)) {
+        STORE(ep->came_at_ms, now_ms);
+        STORE(ep->ejections_in_row_n, 0);
+        STORE(ep->on_trial, false);
+        STORE(ep->ejected_hung, false);
+    }
+}
+
 void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms)
 {
     if (LOAD(ep->last_success_ms) != now_ms) { /* do not write a line that others read */
@@ -139,12 +151,18 @@ void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t no
     if (LOAD(ep->failures_in_row_n) != 0) {
         STORE(ep->failures_in_row_n, 0);
     }
-    if (LOAD(ep->ejections_in_row_n) == 0 || began_ms <= LOAD(ep->ejected_at_ms)) {
+    if (LOAD(ep->ejections_in_row_n) == 0 || began_ms <= LOAD(ep->ejected_at_ms) ||
+        LOAD(ep->ejected_hung)) /* a head is no first byte */
+    {
         return;
     }
-    if (swap_until(ep, LOAD(ep->ejected_until_ms), 0)) {
-        STORE(ep->ejections_in_row_n, 0);
-        STORE(ep->on_trial, false);
+    take_back(ep, LOAD(ep->ejected_until_ms), now_ms);
+}
+
+void sl_outlier_on_first_byte(struct sl_endpoint *ep, uint64_t now_ms)
+{
+    if (LOAD(ep->ejected_hung) && LOAD(ep->ejections_in_row_n) > 0) {
+        take_back(ep, LOAD(ep->ejected_until_ms), now_ms);
     }
 }
 
@@ -190,6 +208,17 @@ bool sl_outlier_on_connect_refused(struct sl_endpoint *ep, const struct sl_outli
     return is_news(ep, until_ms, r) && eject(ep, true, until_ms, r);
 }
 
+bool sl_outlier_on_hang(struct sl_outlier *o, const struct sl_endpoint_set *set,
+                        struct sl_endpoint *ep, const struct sl_outlier_report *r)
+{
+    bool ejected = eject_if_enough_remain(o, set, ep, r);
+
+    if (ejected) {
+        STORE(ep->ejected_hung, true);
+    }
+    return ejected;
+}
+
 bool sl_outlier_on_unreachable(struct sl_endpoint *ep, uint64_t now_ms)
 {
     bool in_row = LOAD(ep->last_success_ms) <= LOAD(ep->connect_failed_at_ms);
@@ -212,17 +241,19 @@ bool sl_outlier_admit(struct sl_endpoint *ep, uint64_t now_ms)
     if (until_ms > now_ms || !swap_until(ep, until_ms, now_ms + SL_OUTLIER_TRIAL_MS)) {
         return false;
     }
-    STORE(ep->on_trial, true);
+    if (!LOAD(ep->on_trial)) {
+        STORE(ep->trial_at_ms, now_ms);
+        STORE(ep->on_trial, true);
+    }
     return true;
 }
 
 void sl_outlier_on_probe_ok(struct sl_endpoint *ep, uint64_t now_ms)
 {
     uint64_t until_ms = LOAD(ep->ejected_until_ms);
-    bool over = until_ms <= now_ms || LOAD(ep->ejected_refused);
+    bool over = (until_ms <= now_ms && !LOAD(ep->ejected_hung)) || LOAD(ep->ejected_refused);
 
-    if (LOAD(ep->ejections_in_row_n) > 0 && over && swap_until(ep, until_ms, 0)) {
-        STORE(ep->ejections_in_row_n, 0);
-        STORE(ep->on_trial, false);
+    if (LOAD(ep->ejections_in_row_n) > 0 && over) {
+        take_back(ep, until_ms, now_ms);
     }
 }

@@ -5,6 +5,7 @@
  *   refused connect                                 out at once
  *   5 gateway errors in a row                       out, if enough of the set remains
  *   success < 0.8 of >= 5 requests in a 10 s slot   out, if enough of the set remains
+ *   no first byte while the others give some        out, if enough of the set remains: hang.h
  *   503 or 429 with Retry-After                     steered away from for that long, not out
  *
  * Out lasts 1 s, doubling up to 60 s with each ejection that follows without a success, plus a
@@ -60,6 +61,13 @@ bool sl_outlier_on_outcome(struct sl_outlier *o, const struct sl_endpoint_set *s
 /* A connect that belongs to no attempt was refused. True: it ejected ep now. */
 bool sl_outlier_on_connect_refused(struct sl_endpoint *ep, const struct sl_outlier_report *r);
 
+/* ep hangs since r->began_ms. True: it was ejected now. Control thread. */
+bool sl_outlier_on_hang(struct sl_outlier *o, const struct sl_endpoint_set *set,
+                        struct sl_endpoint *ep, const struct sl_outlier_report *r);
+
+/* ep gave a first byte: ends an ejection for a hang, whenever the request began. */
+void sl_outlier_on_first_byte(struct sl_endpoint *ep, uint64_t now_ms);
+
 /* An attempt at ep found nobody: refused, or the connect timed out. True: it was not the first in
  * a row, and one may doubt that ep exists. Costs a success nothing. */
 bool sl_outlier_on_unreachable(struct sl_endpoint *ep, uint64_t now_ms);
@@ -73,7 +81,8 @@ void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t no
 bool sl_outlier_admit(struct sl_endpoint *ep, uint64_t now_ms);
 
 /* An active probe succeeded: ends an ejection for a refused connect, and one that has run out
- * and would need a trial. Statistics are not its to judge. Control thread. */
+ * and would need a trial, but for a hang. Statistics are not its to judge, and a server that
+ * hangs may well answer probes. Control thread. */
 void sl_outlier_on_probe_ok(struct sl_endpoint *ep, uint64_t now_ms);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
+#include "slow_start.h"
+
 #include "proxy/base/alloc.h"
 
 #define REFUSED_MAX_N 4 /* trials lost to other workers in one pick; more is no coincidence */
@@ -26,7 +28,8 @@ int sl_pool_new(const char *name, uint32_t workers_n, struct sl_endpoint_ids *id
     pool->name = sl_strdup(name);
     pool->cells = sl_alloc_aligned(64, workers_n * sizeof(pool->cells[0]));
     if (pool->name == NULL || pool->cells == NULL ||
-        sl_retry_budget_init(&pool->retries, workers_n) != SL_OK)
+        sl_retry_budget_init(&pool->retries, workers_n) != SL_OK ||
+        sl_pool_queue_init(&pool->queue, workers_n) != SL_OK)
     {
         sl_pool_free(pool);
         return SL_ENOMEM;
@@ -43,9 +46,31 @@ void sl_pool_free(struct sl_pool *pool)
     SL_ASSERT(pool->sets_n == 0, "pool %s: %u sets are left", pool->name, pool->sets_n);
     sl_endpoint_table_fini(&pool->endpoints);
     sl_retry_budget_fini(&pool->retries);
+    sl_pool_queue_fini(&pool->queue);
     sl_free(pool->cells);
     sl_free(pool->name);
     sl_free(pool);
+}
+
+void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf)
+{
+    const struct sl_endpoint_table *t = &pool->endpoints;
+
+    atomic_store_explicit(&pool->queue.in_flight_max_n, conf->in_flight_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->per_endpoint_max_n, conf->per_endpoint_n, memory_order_relaxed);
+    for (size_t i = 0; i < t->n; i++) {
+        atomic_store_explicit(&t->items[i]->in_flight_max_n, conf->per_endpoint_n,
+                              memory_order_relaxed);
+    }
+}
+
+static void cap_members(const struct sl_pool *pool, const struct sl_member *members, size_t n)
+{
+    uint32_t max_n = atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed);
+
+    for (size_t i = 0; i < n; i++) {
+        atomic_store_explicit(&members[i].endpoint->in_flight_max_n, max_n, memory_order_relaxed);
+    }
 }
 
 static int alloc_cells(struct sl_endpoint_set *set, uint32_t workers_n)
@@ -75,10 +100,26 @@ static bool any_labels(const struct sl_snapshot *snapshot)
     return false;
 }
 
+static uint64_t came_first_ms(const struct sl_endpoint_set *set)
+{
+    uint64_t first_ms = UINT64_MAX;
+
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        uint64_t at_ms = atomic_load_explicit(&m->endpoint->came_at_ms, memory_order_relaxed);
+        if (m->weight > 0 && !m->draining && at_ms < first_ms) {
+            first_ms = at_ms;
+        }
+    }
+    return first_ms;
+}
+
 /* Members and their labels, without table and cells. */
 static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struct built **out)
 {
     struct built *b = sl_alloc_flex(sizeof(*b), snapshot->n, sizeof(b->members[0]));
+    /* Those of the first set were there before us. */
+    uint64_t came_at_ms = pool->newest != NULL ? snapshot->received_us / 1000 : 0;
     int rc = SL_ENOMEM;
 
     if (b == NULL) {
@@ -90,11 +131,12 @@ static int match(struct sl_pool *pool, const struct sl_snapshot *snapshot, struc
             goto free_built;
         }
     }
-    rc = sl_endpoint_table_match(&pool->endpoints, snapshot, b->members, b->labels,
+    rc = sl_endpoint_table_match(&pool->endpoints, snapshot, came_at_ms, b->members, b->labels,
                                  &b->set.members_n);
     if (rc != SL_OK) {
         goto free_labels;
     }
+    cap_members(pool, b->members, b->set.members_n);
     b->set.members = b->members;
     b->set.labels = b->labels;
     *out = b;
@@ -124,6 +166,9 @@ int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
                             snapshot->n);
     }
     b->set.pool = pool;
+    b->set.slow_start =
+        conf->slow_start != NULL ? *conf->slow_start : (struct sl_slow_start_config){0};
+    b->set.came_first_ms = came_first_ms(&b->set);
     sl_published_init(&b->set.published, pool->workers_n, pool->on_set_done);
     pool->sets_n++;
     rc = ops->build(&b->set, conf, &table, err);
@@ -225,7 +270,21 @@ void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx)
     sl_published_unpin(&set->published, &set->cells[worker_idx].published);
 }
 
-/* Picks until an endpoint that is not out is found, or one whose trial this request becomes. */
+/* Counts a request in flight, unless another worker was faster to take the last place. */
+static bool take_place(struct sl_endpoint *ep)
+{
+    uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
+    uint32_t before_n = atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+
+    if (max_n == 0 || before_n < max_n) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+    return false;
+}
+
+/* Picks until an endpoint is found that has room, and is not out, or whose trial this request
+ * becomes. It is counted in flight. */
 static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
                                         enum sl_tier tier)
 {
@@ -235,9 +294,15 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
     ctx.tier = tier;
     for (int refused_n = 0;; refused_n++) {
         struct sl_endpoint *ep = b->ops->pick(b, &ctx);
-        if (ep == NULL || tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
-            /* cppcheck-suppress returnDanglingLifetime ; pick returns one of the set, not of ctx */
-            return ep;
+        if (ep == NULL) {
+            return NULL;
+        }
+        if (take_place(ep)) {
+            if (tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
+                /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
+                return ep;
+            }
+            atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
         }
         if (refused_n == REFUSED_MAX_N) {
             return NULL;
@@ -250,6 +315,40 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
         }
         tried[ctx.tried_n++] = ep;
     }
+}
+
+/* Where endpoints are given more and more: the pick of one that this pick may go to. NULL: there is
+ * none, and the others are no worse. */
+static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint32_t worker_idx,
+                                        const struct sl_pick *asked)
+{
+    struct sl_pick ctx = *asked;
+    uint64_t first_ms = set->came_first_ms;
+    uint64_t oldest_ms = asked->now_ms > first_ms ? asked->now_ms - first_ms : 0;
+
+    ctx.settled_ms =
+        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[worker_idx].rng);
+    if (ctx.settled_ms == 0) {
+        return NULL;
+    }
+    return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
+}
+
+/* Whether somebody would do in this tier who only lacks room. O(members), where there are caps. */
+static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
+{
+    if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        if (m->weight > 0 && sl_endpoint_is_full(m->endpoint) &&
+            sl_endpoint_suits(m, tier, ctx->now_ms) && !sl_pick_tried(ctx, m->endpoint))
+        {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
@@ -265,28 +364,33 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     enum sl_tier tier = SL_TIER_READY;
 
     SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
-    for (; tier < SL_TIERS_N; tier++) {
+    if (set->slow_start.window_ms != 0) {
+        ep = pick_settled(set, worker_idx, ctx);
+    }
+    while (ep == NULL && tier < SL_TIERS_N) {
         ep = pick_in_tier(b, ctx, tier);
-        if (ep != NULL) {
+        if (ep != NULL || is_full(set, ctx, tier)) {
             break;
         }
+        tier++;
     }
+    *tier_used = tier;
     if (ep == NULL) {
-        count(cell, SL_POOL_NOBODY);
+        if (tier == SL_TIERS_N && !ctx->again) {
+            count(cell, SL_POOL_NOBODY);
+        }
         return NULL;
     }
     count(cell, SL_POOL_PICKS);
     if (tier != SL_TIER_READY) {
         count(cell, descents[tier]);
     }
-    atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
     sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
     if (b->ops->on_start != NULL) {
         struct sl_pick picked = *ctx;
         picked.tier = tier;
         b->ops->on_start(b, ep, &picked);
     }
-    *tier_used = tier;
     return ep;
 }
 
@@ -344,6 +448,9 @@ uint64_t sl_pool_stat(const struct sl_pool *pool, enum sl_pool_stat stat)
 {
     uint64_t total = 0;
 
+    if (stat == SL_POOL_EJECTIONS) {
+        total = atomic_load_explicit(&pool->hangs_n, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < pool->workers_n; i++) {
         total += atomic_load_explicit(&pool->cells[i].stats[stat], memory_order_relaxed);
     }

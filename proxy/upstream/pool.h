@@ -24,6 +24,7 @@
 
 #include "endpoint.h"
 #include "outlier.h"
+#include "queue.h"
 #include "retry_budget.h"
 
 #include <stdatomic.h>
@@ -47,6 +48,7 @@ struct sl_pool_cell {
     _Alignas(64) struct sl_endpoint_set *set; /* current on the worker; NULL: not synced */
     struct sl_rng *rng;
     _Atomic uint64_t stats[SL_POOL_STATS_N];
+    _Atomic uint64_t first_byte_median_us; /* of proxy/upstream/hang.c; 0: not known */
 };
 
 struct sl_pool {
@@ -58,13 +60,16 @@ struct sl_pool {
     uint32_t sets_n;                    /* control thread: built and not yet freed */
     struct sl_pool_cell *cells;         /* cell i: worker i */
     struct sl_retry_budget retries;
+    struct sl_pool_queue queue;
 
     /* Worker: an endpoint cannot be connected to, again. Called when doubted becomes true; whoever
      * is told sets it back to false, and is told anew from then on. NULL: nobody wants to know. */
     void (*on_doubt)(void *doubt_owner);
     void *doubt_owner;
     _Atomic bool doubted;
+    _Atomic uint64_t hangs_n; /* control thread; ejections that no worker has counted */
     _Alignas(64) struct sl_outlier outlier;
+    _Atomic uint32_t per_endpoint_max_n; /* the cap of each; 0: none. Beside it, rarely written */
 };
 
 /* on_set_done: see sluiced/publish.h; it gets &set->published. ids is borrowed until free.
@@ -72,6 +77,10 @@ struct sl_pool {
 int sl_pool_new(const char *name, uint32_t workers_n, struct sl_endpoint_ids *ids,
                 sl_published_done_fn on_set_done, struct sl_pool **out) SL_MUST_CHECK;
 void sl_pool_free(struct sl_pool *pool); /* accepts NULL; no set is left */
+
+/* Puts conf's limits in force for what begins from now on, at all endpoints there are and will be.
+ */
+void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf);
 
 /* A set from what discovery found, with conf's policy; to be mailed to every worker, in the order
  * of building. Fails with SL_ENOMEM, SL_ELIMIT, or the SL_ECONFIG of the policy; the pool is then
@@ -103,9 +112,10 @@ static inline bool sl_endpoint_is_named(const struct sl_endpoint *ep, uint32_t w
 struct sl_endpoint_set *sl_pool_pin(struct sl_pool *pool, uint32_t worker_idx);
 void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx); /* set may be gone then */
 
-/* Worker: chooses an endpoint and counts it in flight; NULL: nobody, in no tier. ctx->tier is
- * ignored; *tier_used is the one that gave the endpoint. A cap may be exceeded by one for each
- * worker that picks at the same instant. set is pinned, by the exchange. */
+/* Worker: chooses an endpoint and counts it in flight, never more than its cap. NULL: nobody, in no
+ * tier. ctx->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
+ * which there would be some had they room, for it is better to wait for these than to go to a worse
+ * one; SL_TIERS_N: there is none at all. set is pinned, by the exchange. */
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used);
 

@@ -35,10 +35,11 @@ def sluiced(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
     """Factory of running proxies. All must end with code 0 and without a sanitizer report."""
     running: List[Sluiced] = []
 
-    def start(conf: Union[str, Dict[str, Any]] = "", path: Optional[Path] = None) -> Sluiced:
+    def start(conf: Union[str, Dict[str, Any]] = "", path: Optional[Path] = None,
+              **options: Any) -> Sluiced:
         directory = tmp_path / f"sluiced-{len(running)}"
         directory.mkdir()
-        proxy = Sluiced(directory, conf, path, ready=False)
+        proxy = Sluiced(directory, conf, path, ready=False, **options)
         running.append(proxy)
         started(request).append(proxy)
         proxy.wait_ready()

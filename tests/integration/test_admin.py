@@ -52,7 +52,7 @@ def test_probes_listener_serves_nothing_else(running, path, method):
 def test_unknown_admin_path_is_404_and_wrong_method_405(running):
     proxy, _ = running
     assert proxy.admin("/nonsense").status == 404
-    assert proxy.admin("/reload", "GET").status == 405
+    assert proxy.admin("/reload", "PUT").status == 405
     assert proxy.admin("/status", "POST").status == 405
 
 

@@ -55,6 +55,31 @@ def test_probe_that_is_never_answered_fails(sluiced, model):
     assert proxy.endpoint("chat", servers[1].address)["health"] == "up"
 
 
+def test_what_a_probe_expects_changes_with_a_reload(sluiced, model):
+    """The status, then the body: judged anew, and down stays down until it is."""
+    server = model()
+    probe = {**HTTP, "http": "/version", "host": "llm.example.com", "headers": {"x-probe": "yes"}}
+    proxy = sluiced(behind([server], health={**probe, "status": [404, "500-599"]}))
+    proxy.wait_health("chat", server.address, "down")
+    assert proxy.reload(behind([server], health={**probe, "status": 200, "body": '"version"'}))
+    proxy.wait_health("chat", server.address, "up")
+    assert proxy.reload(behind([server], health={**probe, "body": '"Version"'}))
+    with Load(proxy.address("edge"), connections=1) as load:
+        proxy.wait_health("chat", server.address, "down")  # although traffic succeeds
+        assert load.failures == []
+    assert [one["reason"] for one in proxy.events("endpoint_down")] == ["status_200", "body"]
+
+
+def test_probe_of_another_port_decides(sluiced, model):
+    servers = [model(), model()]
+    port = int(servers[1].address.rpartition(":")[2])
+    proxy = sluiced(behind(servers[:1], health={**HTTP, "port": port}))
+    proxy.wait_health("chat", servers[0].address, "up")
+    servers[1].control(unhealthy=True)
+    proxy.wait_health("chat", servers[0].address, "down")
+    assert servers[0].state()["probes"] == 0
+
+
 def test_tcp_probe_sees_a_closed_port(sluiced, model):
     servers = [model(), model()]
     proxy = sluiced(behind(servers, health=TCP))
@@ -132,6 +157,32 @@ def test_retry_after_steers_away_without_ejecting(sluiced, model):
     assert proxy.endpoint("chat", servers[0].address)["ejections"] == 0
 
 
+def test_endpoint_that_hangs_is_ejected_though_its_probes_succeed(sluiced, model):
+    servers = [model(), model()]
+    proxy = sluiced(behind(servers, health=HTTP))
+    sick = servers[0]
+    sick.control(hang="generate")
+    body = request_bytes("POST", "/v1/completions", b'{"prompt": "x", "max_tokens": 1}')
+    hanging = []
+    while not sick.state()["requests"]:  # least_request sends no second one there
+        hanging.append(Wire(proxy.address("edge")))
+        hanging[-1].send(body)
+        wait_until(lambda: sum(requests_of(servers)) == len(hanging), 5, "it to arrive",
+                   proxy.status)
+
+    def ejected() -> bool:
+        assert ask(proxy, 1) == [200]
+        return proxy.endpoint("chat", sick.address)["ejections"] > 0
+    wait_until(ejected, 20, "the ejection", proxy.status)
+    assert [one["address"] for one in proxy.events("endpoint_hangs")] == [sick.address]
+    assert proxy.endpoint("chat", sick.address)["health"] == "up"
+    for wire in hanging:
+        wire.close()
+    seen = sick.state()["requests"]
+    wait_until(lambda: ask(proxy, 4) == [200] * 4 and sick.state()["requests"] > seen + 4, 10,
+               "the endpoint to be used again", proxy.status)
+
+
 def test_killed_endpoint_costs_at_most_what_it_was_answering(sluiced, model):
     servers = [model() for _ in range(3)]
     proxy = sluiced(behind(servers, health=HTTP))
@@ -180,6 +231,19 @@ def test_requests_spread_over_all_healthy_endpoints(sluiced, model):
         load.wait_more(400)
     assert load.failures == []
     assert all(count > 40 for count in requests_of(servers)), requests_of(servers)
+
+
+def test_slow_start_spares_a_new_endpoint(sluiced, model):
+    servers = [model() for _ in range(3)]
+    slow = {"balance": "round_robin", "slow_start": {"window": "1h", "aggression": 1.5}}
+    proxy = sluiced(behind(servers[:2], **slow))
+    assert proxy.reload(behind(servers, **slow))
+    assert ask(proxy, 300) == [200] * 300
+    old, also_old, new = requests_of(servers)
+    assert 0 < new < 40 and old > 100 and also_old > 100  # a tenth of a third, and not a third
+    assert proxy.reload(behind(servers, balance="round_robin"))
+    assert ask(proxy, 90) == [200] * 90
+    assert requests_of(servers)[2] - new == 30
 
 
 def test_endpoint_of_weight_zero_gets_no_request(sluiced, model):

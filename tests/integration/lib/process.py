@@ -12,11 +12,11 @@ class Process:
     """Runs argv; keeps the lines of its stdout and stderr apart."""
 
     def __init__(self, argv: Sequence[str], env: Optional[Dict[str, str]] = None,
-                 cwd: Optional[str] = None) -> None:
+                 cwd: Optional[str] = None, pass_fds: Sequence[int] = ()) -> None:
         self.argv = list(argv)
         self.popen = subprocess.Popen(
             self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})}, cwd=cwd)
+            env={**os.environ, **(env or {})}, cwd=cwd, pass_fds=pass_fds)
         self.pid = self.popen.pid
         self.code = -1  # of its exit, after wait()
         self.stdout: List[str] = []

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import yaml
 
@@ -42,13 +42,17 @@ class Sluiced:
     """One running proxy. Ports come from the kernel and are learned from its log."""
 
     def __init__(self, directory: Path, conf: Union[str, Dict[str, Any]],
-                 path: Optional[Path] = None, ready: bool = True) -> None:
+                 path: Optional[Path] = None, ready: bool = True,
+                 env: Optional[Dict[str, str]] = None, wrap: Sequence[str] = (),
+                 pass_fds: Sequence[int] = ()) -> None:
+        """wrap: a command that the command to run is appended to."""
         self.directory = directory
         self.path = path or directory / "sluiced.yaml"
         self.stopped = False
         if path is None:
             self.write_config(conf)
-        self.process = Process([binary(), "run", "-c", str(self.path)], cwd=str(directory))
+        self.process = Process([*wrap, binary(), "run", "-c", str(self.path)], cwd=str(directory),
+                               env=env, pass_fds=pass_fds)
         if ready:
             self.wait_ready()
 

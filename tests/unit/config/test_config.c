@@ -140,6 +140,11 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(p->timeouts.inter_byte_ms, 300000);
     assert_int_equal(p->timeouts.total_ms, 0);
     assert_int_equal(p->timeouts.keepalive_idle_ms, 3000);
+    assert_int_equal(p->limits.in_flight_n, 0);
+    assert_int_equal(p->limits.per_endpoint_n, 0);
+    assert_int_equal(p->queue.size_n, 1024);
+    assert_int_equal(p->queue.timeout_ms, 5000);
+    assert_null(p->queue.priority_header);
     sl_config_unref(&c);
 }
 
@@ -375,6 +380,30 @@ static void options_of_balance_reach_their_fields(void **state)
     }
 }
 
+static void limits_and_queues_reach_their_fields(void **state)
+{
+    const struct sl_config *c = must_parse(
+        "pools:\n"
+        "  a:\n"
+        "    discover: { static: [\"10.0.0.7:80\"] }\n"
+        "    limits: { in_flight: 100, per_endpoint: 8 }\n"
+        "    queue: { size: 20, timeout: 1m, priority: { header: X-Priority } }\n"
+        "  b: { discover: { static: [\"10.0.0.7:80\"] }, queue: off }\n"
+        "  c: { discover: { static: [\"10.0.0.7:80\"] }, queue: { size: 0 } }\n"
+        "  d: { discover: { static: [\"10.0.0.7:80\"] }, queue: {} }\n");
+    (void)state;
+
+    assert_int_equal(c->pools[0].limits.in_flight_n, 100);
+    assert_int_equal(c->pools[0].limits.per_endpoint_n, 8);
+    assert_int_equal(c->pools[0].queue.size_n, 20);
+    assert_int_equal(c->pools[0].queue.timeout_ms, 60000);
+    assert_string_equal(c->pools[0].queue.priority_header, "X-Priority");
+    assert_int_equal(c->pools[1].queue.size_n, 0);
+    assert_int_equal(c->pools[2].queue.size_n, 0);
+    assert_int_equal(c->pools[3].queue.size_n, 1024);
+    sl_config_unref(&c);
+}
+
 static void options_of_pools_reach_their_fields(void **state)
 {
     const struct sl_config *c = must_parse(
@@ -390,7 +419,16 @@ static void options_of_pools_reach_their_fields(void **state)
         "                keepalive_idle: off }\n"
         "  http:\n"
         "    discover: { static: [\"10.0.0.7:80\"] }\n"
-        "    health: { http: /health, interval: 1s, timeout: 200ms, rise: 1, fall: 5 }\n");
+        "    health: { http: /health, interval: 1s, timeout: 200ms, rise: 1, fall: 5 }\n"
+        "  deep:\n"
+        "    discover: { static: [\"10.0.0.7:80\"] }\n"
+        "    health: { http: /health, port: 8081, host: llm.example.com, body: ready, status: "
+        "[200,\n"
+        "              300-399], headers: { authorization: \"Bearer x y\", x-empty: \"\" } }\n"
+        "  one: { discover: { static: [\"10.0.0.7:80\"] }, health: { http: /, status: 204 },\n"
+        "         slow_start: {} }\n"
+        "  slow: { discover: { static: [\"10.0.0.7:80\"] },\n"
+        "          slow_start: { window: 1m, aggression: 1.25 } }\n");
     const struct sl_kubernetes_config *k = &c->pools[0].discover.kubernetes;
     (void)state;
 
@@ -435,6 +473,33 @@ static void options_of_pools_reach_their_fields(void **state)
     assert_int_equal(h->timeout_ms, 200);
     assert_int_equal(h->rise_n, 1);
     assert_int_equal(h->fall_n, 5);
+    assert_int_equal(h->port, 0);
+    assert_null(h->host);
+    assert_null(h->body);
+    assert_int_equal(h->statuses_n, 0);
+    assert_int_equal(h->headers_n, 0);
+
+    h = &c->pools[5].health;
+    assert_int_equal(h->port, 8081);
+    assert_string_equal(h->host, "llm.example.com");
+    assert_string_equal(h->body, "ready");
+    assert_int_equal(h->statuses_n, 2);
+    assert_int_equal(h->statuses[0].first, 200);
+    assert_int_equal(h->statuses[0].last, 200);
+    assert_int_equal(h->statuses[1].first, 300);
+    assert_int_equal(h->statuses[1].last, 399);
+    assert_int_equal(h->headers_n, 2);
+    assert_string_equal(h->headers[0].name, "authorization");
+    assert_string_equal(h->headers[0].value, "Bearer x y");
+    assert_string_equal(h->headers[1].value, "");
+    assert_int_equal(c->pools[6].health.statuses_n, 1);
+    assert_int_equal(c->pools[6].health.statuses[0].first, 204);
+
+    assert_null(c->pools[5].slow_start);
+    assert_int_equal(c->pools[6].slow_start->window_ms, 30000);
+    assert_int_equal(c->pools[6].slow_start->aggression_milli, 1000);
+    assert_int_equal(c->pools[7].slow_start->window_ms, 60000);
+    assert_int_equal(c->pools[7].slow_start->aggression_milli, 1250);
     sl_config_unref(&c);
 }
 
@@ -844,6 +909,7 @@ int main(void)
         cmocka_unit_test(trusted_proxies_are_networks_addresses_and_unix),
         cmocka_unit_test(options_of_balance_reach_their_fields),
         cmocka_unit_test(options_of_pools_reach_their_fields),
+        cmocka_unit_test(limits_and_queues_reach_their_fields),
         cmocka_unit_test(a_dns_source_has_its_options_and_checks_by_itself),
         cmocka_unit_test(kubernetes_sources_can_be_narrowed_and_widened),
         cmocka_unit_test(the_identity_is_that_of_the_source_and_of_nothing_else),

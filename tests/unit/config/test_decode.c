@@ -18,6 +18,10 @@
 #define DNS(text) POOL("discover: { dns: { " text " } }")
 #define WITH(text) POOL("discover: { static: [\"10.0.0.7:80\"] }, " text)
 
+#define AGGRESSION(found)                                                                        \
+    "1:80: pools.p.slow_start.aggression: expected a number from 0.1 to 10, with at most three " \
+    "digits behind the point, found \"" found "\""
+
 static int parse(const char *text, struct sl_config_errors *errors)
 {
     const struct sl_config *config = NULL;
@@ -196,6 +200,16 @@ static void what_is_wrong_is_said_in_full(void **state)
         {ROUTE("name: a, pool: p }, { name: a, pool: p"),
          "1:92: listeners[0].http.routes[1].name: expected another name, found \"a\" again; it "
          "stands at line 1 already"},
+        {WITH("limits: { in_flight: 0 }"),
+         "1:75: pools.p.limits.in_flight: expected a number from 1 to 10000000, found \"0\""},
+        {WITH("queue: none"), "1:61: pools.p.queue: expected a map or off, found \"none\""},
+        {WITH("queue: { timeout: off }"),
+         "1:72: pools.p.queue.timeout: expected a duration from 1ms to 1h, found \"off\""},
+        {WITH("queue: { priority: {} }"),
+         "1:73: pools.p.queue.priority.header: missing; expected the name of a header field"},
+        {WITH("queue: { priority: { header: \"x y\" } }"),
+         "1:83: pools.p.queue.priority.header: expected a token of at most 63 bytes, found \"x "
+         "y\"; write one like edge-1"},
         {POOL(""),
          "1:13: pools.p.discover: missing; expected a map with static, kubernetes, file or "
          "dns"},
@@ -354,8 +368,41 @@ static void what_is_wrong_is_said_in_full(void **state)
          "health: off"},
         {WITH("health: { tcp: true, interval: 5ms }"),
          "1:85: pools.p.health.interval: expected a duration from 10ms to 1h, found \"5ms\""},
+        {WITH("health: { tcp: true, body: x }"), "1:75: pools.p.health.body: needs http beside it"},
+        {WITH("health: { http: /, body: \"\" }"),
+         "1:79: pools.p.health.body: expected a text of 1 to 255 bytes, found one of 0"},
+        {WITH("health: { http: /, port: 0 }"),
+         "1:79: pools.p.health.port: expected a number from 1 to 65535, found \"0\""},
+        {WITH("health: { http: /, status: [] }"),
+         "1:81: pools.p.health.status: expected a status, a range or a list of 1 to 16 of them, "
+         "found an empty list"},
+        {WITH("health: { http: /, status: [200, 199] }"),
+         "1:87: pools.p.health.status[1]: expected a status from 200 to 599 or a range of them, "
+         "found \"199\"; write 200 or 200-299"},
+        {WITH("health: { http: /, status: 299-200 }"),
+         "1:81: pools.p.health.status: expected a status from 200 to 599 or a range of them, "
+         "found \"299-200\"; write 200 or 200-299"},
+        {WITH("health: { http: /, headers: [a] }"),
+         "1:82: pools.p.health.headers: expected a map of 1 to 16 names of header fields to "
+         "values, found a list of 1"},
+        {WITH("health: { http: /, headers: { Host: a } }"),
+         "1:84: pools.p.health.headers.Host: expected a header field that a check does not send by "
+         "itself; remove it, and write host: NAME for a host"},
+        {WITH("health: { http: /, headers: { a: \" b\" } }"),
+         "1:87: pools.p.health.headers.a: expected the value of a header field, without control "
+         "characters and spaces at its ends"},
+        {WITH("health: { http: /, headers: { a: [b] } }"),
+         "1:87: pools.p.health.headers.a: expected the value of a header field, found a list of 1"},
         {WITH("health: { tcp: true, fall: 101 }"),
          "1:81: pools.p.health.fall: expected a number from 1 to 100, found \"101\""},
+        {WITH("slow_start: { aggression: 0 }"), AGGRESSION("0")},
+        {WITH("slow_start: { aggression: 0.09 }"), AGGRESSION("0.09")},
+        {WITH("slow_start: { aggression: 10.001 }"), AGGRESSION("10.001")},
+        {WITH("slow_start: { aggression: 1. }"), AGGRESSION("1.")},
+        {WITH("slow_start: { aggression: .5 }"), AGGRESSION(".5")},
+        {WITH("slow_start: { aggression: 1.0000 }"), AGGRESSION("1.0000")},
+        {WITH("slow_start: { aggression: -1 }"), AGGRESSION("-1")},
+        {WITH("slow_start: { aggression: 1e1 }"), AGGRESSION("1e1")},
         {WITH("tls: {}"), "1:59: pools.p.tls.ca: missing; expected the path of a file in PEM"},
         {WITH("tls: { ca: \"\" }"),
          "1:65: pools.p.tls.ca: expected the path of a file in PEM, found nothing"},

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_control.h"
 
+#include "proxy/base/text.h"
 #include "tests/unit/check.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static struct fake_control *fake_of(struct sl_control *c)
 {
@@ -69,9 +71,53 @@ static int reload(struct sl_control *c)
     return f->reload_code;
 }
 
+static void reload_info(struct sl_control *c, struct sl_reload_info *out)
+{
+    const struct fake_control *f = fake_of(c);
+
+    *out = (struct sl_reload_info){
+        .asked_n = f->reloads_n,
+        .answered_n = f->reloads_n,
+        .error = f->process.reload_error,
+        .changes = "1 change: + pools.v2",
+        .not_synced = "v2",
+    };
+}
+
+static void config(struct sl_control *c, struct sl_text *out)
+{
+    (void)c;
+    sl_text_append_str(out, "pools.v1:\npools.v1.balance: least_request\n");
+}
+
 static void drain(struct sl_control *c)
 {
     fake_of(c)->drains_n++;
+}
+
+static void drain_info(struct sl_control *c, struct sl_drain_info *out)
+{
+    *out = (struct sl_drain_info){
+        .draining = fake_of(c)->drains_n > 0,
+        .elapsed_ms = 1500,
+        .delay_ms = 5000,
+        .timeout_ms = 600000,
+        .inbound_n = 4,
+        .outbound_n = 2,
+    };
+}
+
+static void drain_endpoint(struct sl_control *c, const char *name, enum sl_drain_wish wish,
+                           struct sl_endpoint_drain_info *out)
+{
+    struct fake_control *f = fake_of(c);
+
+    *out = (struct sl_endpoint_drain_info){0};
+    if (strcmp(name, "a-1") != 0 && strcmp(name, "[::1]:80") != 0) {
+        return;
+    }
+    f->endpoint_drained = wish == SL_DRAIN_LOOK ? f->endpoint_drained : wish == SL_DRAIN_BEGIN;
+    *out = (struct sl_endpoint_drain_info){1, f->endpoint_drained, 3};
 }
 
 static void fill_endpoints(struct fake_control *f)
@@ -156,7 +202,18 @@ static void fill_series(struct fake_control *f)
 void fake_control_init(struct fake_control *f)
 {
     *f = (struct fake_control){
-        .control = {process, listener, route, side, pool, endpoint, reload, drain, NULL},
+        .control = {.process = process,
+                    .listener = listener,
+                    .route = route,
+                    .side = side,
+                    .pool = pool,
+                    .endpoint = endpoint,
+                    .reload = reload,
+                    .reload_info = reload_info,
+                    .config = config,
+                    .drain = drain,
+                    .drain_info = drain_info,
+                    .drain_endpoint = drain_endpoint},
         .process = {.generation = 7,
                     .content_hash = 0xabc,
                     .config_file = "/etc/sluiced.yaml",
@@ -203,6 +260,11 @@ void fake_control_init(struct fake_control *f)
                    .picks_n = 95,
                    .picks_draining_n = 1,
                    .ejections_n = 3,
+                   .queued_n = 7,
+                   .queue_size_n = 1024,
+                   .places_n = 3,
+                   .in_flight_max_n = 100,
+                   .per_endpoint_max_n = 8,
                    .endpoints_n = FAKE_ENDPOINTS_N},
                   {.name = "v2",
                    .balance = "round_robin",

@@ -27,6 +27,7 @@ struct fake_control {
     uint64_t many_n; /* endpoints of the second pool: 10.0.0.0 and on, one request each */
     unsigned reloads_n;
     unsigned drains_n;
+    bool endpoint_drained;
     int reload_code;
     void (*on_reload)(void *arg);
     void *on_reload_arg;

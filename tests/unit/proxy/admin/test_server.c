@@ -237,13 +237,28 @@ static void the_admin_listener_answers_all_routes(void **state)
         {"GET", "/status", 200, "Content-Type: application/json\r\n"},
         {"GET", "/status", 200, "\"generation\":7,"},
         {"GET", "/status?x=1", 200, "\"generation\":7,"},
-        {"POST", "/reload", 200, "\r\n\r\n{\"generation\":7}\n"},
+        {"POST", "/reload", 200, "\r\n\r\n{\"generation\":7,\"asked\":1}\n"},
+        {"GET", "/reload", 200,
+         "{\"asked\":1,\"answered\":1,\"ok\":true,\"generation\":7,"
+         "\"config_hash\":\"0000000000000abc\",\"config_file\":\"/etc/sluiced.yaml\","
+         "\"changes\":\"1 change: + pools.v2\",\"not_synced\":\"v2\",\"error\":\"\"}\n"},
+        {"GET", "/config", 200, "\r\n\r\npools.v1:\npools.v1.balance: least_request\n"},
+        {"GET", "/drain", 200,
+         "{\"draining\":false,\"closing\":false,\"elapsed_ms\":1500,\"delay_ms\":5000,"
+         "\"timeout_ms\":600000,\"inbound\":4,\"outbound\":2}\n"},
         {"POST", "/drain", 200, "\r\n\r\n{\"draining\":true}\n"},
-        {"GET", "/", 200, "POST /reload   read the configuration again\n"},
+        {"POST", "/drain/endpoint?endpoint=a-1", 200,
+         "\r\n\r\n{\"matched\":1,\"drained\":1,\"in_flight\":3}\n"},
+        {"GET", "/drain/endpoint?endpoint=%5b::1%5D:80", 200, "\"drained\":1,"},
+        {"POST", "/drain/endpoint?endpoint=a-1&undo=1", 200, "\"drained\":0,"},
+        {"POST", "/drain/endpoint?endpoint=a-1&undo=yes", 400, "undo= takes 1 alone\n"},
+        {"POST", "/drain/endpoint", 400, "endpoint= is missing"},
+        {"POST", "/drain/endpoint?endpoint=b-1", 404, "no pool has an endpoint \"b-1\"\n"},
+        {"GET", "/", 200, "POST /reload          read the configuration again\n"},
         {"GET", "/nonsense", 404, "not found; GET / lists what there is\n"},
         {"GET", "/healthz/", 404, "not found"},
         {"POST", "/status", 405, "\r\nAllow: GET, HEAD\r\n"},
-        {"GET", "/reload", 405, "\r\nAllow: POST\r\n"},
+        {"BREW", "/reload", 405, "\r\nAllow: GET, HEAD, POST\r\n"},
         {"BREW", "/healthz", 405, "\r\nAllow: GET, HEAD\r\n"},
     };
     (void)state;

@@ -112,11 +112,17 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.picks", "95"},
         {"pools.0.picks_draining", "1"},
         {"pools.0.ejections", "3"},
+        {"pools.0.queued", "7"},
+        {"pools.0.queue_size", "1024"},
+        {"pools.0.places", "3"},
+        {"pools.0.in_flight_max", "100"},
+        {"pools.0.per_endpoint_max", "8"},
+        {"pools.1.queued", "0"},
         {"pools.0.endpoints_n", "5"},
         {"pools.0.endpoints.0",
          "{\"address\":\"10.0.0.1:8000\",\"pod\":\"a-1\",\"zone\":\"eu-1a\",\"version\":\"v1\","
          "\"model\":\"llama\",\"weight\":1,"
-         "\"draining\":false,"
+         "\"draining\":false,\"drained_by_hand\":false,"
          "\"health\":\"up\",\"ejected_ms\":0,\"keepalive_learned_ms\":0,\"in_flight\":3,"
          "\"requests\":100,\"failures\":2,"
          "\"connects\":7,\"ejections\":1}"},

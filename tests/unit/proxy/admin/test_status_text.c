@@ -61,6 +61,7 @@ static void the_status_is_a_page_of_tables(void **state)
         "v2    kubernetes  round_robin    none    listing   never     0          0\n"
         "discovery of v1: watching, fresh 1.5s ago, drift 4 in 12 comparisons: watch: reset\n"
         "discovery of v2: listing, not synced, fresh never\n"
+        "queue of v1: 7 wait, of at most 1024\n"
         "\n"
         "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD  "
         "ZONE   VERSION  MODEL\n"
@@ -121,6 +122,7 @@ static void only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once(v
 
     fake.pools[1].discovery = (struct sl_source_status){
         .state = SL_SOURCE_STATIC, .synced = true, .connected = true, .fresh_at_ms = 100000};
+    fake.pools[0].queued_n = 0;
     d->drift_n = 0;
     d->last_error[0] = '\0';
     check_troubles("");
@@ -215,11 +217,24 @@ static void what_is_missing_or_of_another_type_reads_as_nothing(void **state)
     assert_non_null(strstr(text.ptr, "POOL  ENDPOINT"));
 }
 
+static void an_endpoint_that_a_person_drains_says_so_first(void **state)
+{
+    (void)state;
+
+    fake.endpoints[0].draining = true;
+    fake.endpoints[0].drained_by_hand = true;
+    fake.endpoints[0].health = SL_HEALTH_DOWN;
+    ask();
+    assert_int_equal(sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err), SL_OK);
+    assert_non_null(strstr(text.ptr, "10.0.0.1:8000       draining (manual)  1 "));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_status_is_a_page_of_tables),
+        TEST(an_endpoint_that_a_person_drains_says_so_first),
         TEST(what_is_wrong_stands_at_the_top),
         TEST(only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once),
         TEST(the_endpoints_alone_are_the_last_table),

@@ -31,7 +31,8 @@ static struct sl_pick nth_pick(uint64_t i)
 
 static void who_is_not_allowed_is_not_picked_and_the_last_one_is(void **state)
 {
-    static const char *const reasons[] = {"probe failed", "ejected", "full", "draining", "tried"};
+    static const char *const reasons[] = {"probe failed", "ejected", "full",   "draining",
+                                          "tried",        "too new", "drained"};
     const struct sl_balancer_ops *ops;
     (void)state;
 
@@ -51,10 +52,13 @@ static void who_is_not_allowed_is_not_picked_and_the_last_one_is(void **state)
                 c.members[out_n - 1].draining = r == 3;
                 tried[tried_n] = out;
                 tried_n += r == 4;
+                out->came_at_ms = r == 5 ? CROWD_NOW_MS - 1 : 0;
+                out->drained_by_hand = r == 6;
                 for (uint64_t i = 0; i < 1000; i++) {
                     struct sl_pick ctx = nth_pick(i);
                     ctx.tried = tried;
                     ctx.tried_n = tried_n;
+                    ctx.settled_ms = r == 5 ? 1000 : 0;
                     int idx = crowd_pick_idx(&c, &ctx);
                     check(out_n < 8 ? idx >= out_n : idx == -1,
                           "%s: %s, the first %d of 8: picked %d", ops->name, reasons[r], out_n,

@@ -209,6 +209,56 @@ static void the_load_of_who_is_out_does_not_count(void **state)
     }
 }
 
+/* Three that have what they should, and one that came just now and has its tenth. */
+static void who_starts_slowly_does_not_make_the_others_seem_busy(void **state)
+{
+    enum {
+        OLD_N = 3
+    };
+    const struct sl_balancer_ops *ops;
+    (void)state;
+
+    FOR_EVERY(ops)
+    {
+        struct sl_pick ctx = crowd_pick;
+        uint32_t of_new_n = 0;
+        struct crowd c;
+
+        crowd_init(&c, ops, OLD_N + 1, NULL, NULL);
+        c.set.slow_start =
+            (struct sl_slow_start_config){.window_ms = 10000, .aggression_milli = 1000};
+        c.endpoints[OLD_N].came_at_ms = CROWD_NOW_MS;
+        for (uint64_t i = 0; i < 1000; i++) {
+            int home;
+            ctx.key_hash = nth_key(i);
+            ctx.settled_ms = 0;
+            for (size_t e = 0; e <= OLD_N; e++) {
+                c.endpoints[e].in_flight_n = 0;
+            }
+            home = crowd_pick_idx(&c, &ctx);
+            for (size_t e = 0; e < OLD_N; e++) {
+                c.endpoints[e].in_flight_n = 100;
+            }
+            c.endpoints[OLD_N].in_flight_n = 10;
+            (void)crowd_pick_idx(&c, &ctx); /* sees them */
+            check(crowd_pick_idx(&c, &ctx) == home, "%s: key %ju left %d", ops->name, (uintmax_t)i,
+                  home);
+            if (home == OLD_N) {
+                of_new_n++;
+                c.endpoints[OLD_N].in_flight_n = 13; /* 12.6 is its bound: it is 125 for others */
+                assert_int_not_equal(crowd_pick_idx(&c, &ctx), home);
+                c.endpoints[OLD_N].in_flight_n = 10;
+            }
+            ctx.settled_ms = 1000; /* a pick that the new one is not to have */
+            int idx = crowd_pick_idx(&c, &ctx);
+            check(home < OLD_N ? idx == home : idx < OLD_N, "%s: key %ju of %d went to %d",
+                  ops->name, (uintmax_t)i, home, idx);
+        }
+        assert_true(of_new_n > 150);
+        crowd_fini(&c);
+    }
+}
+
 static void a_request_without_a_key_goes_to_the_less_busy(void **state)
 {
     const struct sl_balancer_ops *ops;
@@ -259,6 +309,7 @@ int main(void)
         cmocka_unit_test(a_retry_goes_elsewhere_and_the_next_request_home),
         cmocka_unit_test(without_a_bound_a_key_never_leaves),
         cmocka_unit_test(the_load_of_who_is_out_does_not_count),
+        cmocka_unit_test(who_starts_slowly_does_not_make_the_others_seem_busy),
         cmocka_unit_test(a_request_without_a_key_goes_to_the_less_busy),
         cmocka_unit_test(a_sudden_load_leaves_nobody_without_an_endpoint),
     };

@@ -306,6 +306,97 @@ static void a_generation_of_which_nothing_was_sent_goes_to_a_new_connection(void
     end(&f);
 }
 
+static size_t allocations_n;
+
+static bool count_allocation(size_t size_bytes)
+{
+    (void)size_bytes;
+    allocations_n++;
+    return true;
+}
+
+/* Beyond what one costs that is refused at once: the exchange. */
+static void a_request_that_waits_costs_no_memory(void **state)
+{
+    struct fixture f;
+    char text[4096];
+    size_t refused_n = 0;
+    (void)state;
+
+    begin(&f);
+    publish(&f, 0);
+    for (int i = 0; i < 3; i++) { /* the first takes memory that is kept for the next */
+        allocations_n = 0;
+        sl_alloc_hook = count_allocation;
+        say(f.client_fd, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        (void)hear(&f, f.client_fd, text, sizeof(text), "}}");
+        sl_alloc_hook = NULL;
+        check(strstr(text, "\"no_endpoint\"") != NULL, "%s", text);
+        refused_n = allocations_n;
+    }
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    allocations_n = 0;
+    sl_alloc_hook = count_allocation;
+    say(f.client_fd, "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (int i = 0; i < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; i++) {
+        turn(&f);
+    }
+    sl_alloc_hook = NULL;
+    assert_int_equal(sl_pool_queue_waiting_n(&f.pool->queue), 1);
+    assert_int_equal(f.view_cell.published.pins_n, 1);
+    check(allocations_n <= refused_n, "%zu allocations, %zu for one refused", allocations_n,
+          refused_n);
+    publish(&f, 1);
+    int up = accept_upstream(&f);
+    (void)hear(&f, up, text, sizeof(text), "\r\n\r\n");
+    check(strncmp(text, "GET /b ", 7) == 0, "%s", text);
+    assert_int_equal(sl_pool_queue_waiting_n(&f.pool->queue), 0);
+    sl_socket_close(up);
+    end(&f);
+}
+
+static void who_waits_when_the_process_ends_is_forgotten(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    begin(&f);
+    publish(&f, 0);
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    say(f.client_fd, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab");
+    for (int i = 0; i < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; i++) {
+        turn(&f);
+    }
+    sl_wheel_advance(sl_loop_wheel(f.loop), sl_loop_now_ms(f.loop) + 4000);
+    turn(&f);
+    assert_int_equal(sl_pool_queue_waiting_n(&f.pool->queue), 1);
+    end(&f); /* by the end of the drain */
+    assert_int_equal(f.view_cell.published.pins_n, 0);
+}
+
+/* Or a storm of them would let as many retries through to a pool that has no room as it is. */
+static void requests_that_are_refused_earn_no_retries(void **state)
+{
+    struct fixture f;
+    char text[4096];
+    (void)state;
+
+    begin(&f);
+    publish(&f, 0);
+    for (int i = 0; i < 25; i++) {
+        say(f.client_fd, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        (void)hear(&f, f.client_fd, text, sizeof(text), "}}");
+    }
+    for (int i = 0; i < 4; i++) { /* three may always run */
+        bool granted = sl_retry_budget_try(&f.pool->retries, 0, sl_loop_now_ms(f.loop));
+        check(granted == (i < 3), "number %d: %d", i, granted);
+    }
+    for (int i = 0; i < 3; i++) {
+        sl_retry_budget_done(&f.pool->retries);
+    }
+    end(&f);
+}
+
 static void what_a_client_that_leaves_had_taken_is_given_back(void **state)
 {
     static const char upload[] =
@@ -339,6 +430,9 @@ int main(void)
         cmocka_unit_test(an_endpoint_that_goes_while_a_retry_waits_may_still_be_named_in_the_log),
         cmocka_unit_test(an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client),
         cmocka_unit_test(a_generation_of_which_nothing_was_sent_goes_to_a_new_connection),
+        cmocka_unit_test(a_request_that_waits_costs_no_memory),
+        cmocka_unit_test(who_waits_when_the_process_ends_is_forgotten),
+        cmocka_unit_test(requests_that_are_refused_earn_no_retries),
         cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

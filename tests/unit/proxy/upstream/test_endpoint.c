@@ -42,7 +42,7 @@ static struct sl_found found_of(const char *host, uint16_t port, const char *uid
 static int match(struct fixture *f, size_t n)
 {
     const struct sl_snapshot snapshot = {.items = f->found, .n = n};
-    return sl_endpoint_table_match(&f->table, &snapshot, f->members, f->labels, &f->members_n);
+    return sl_endpoint_table_match(&f->table, &snapshot, 0, f->members, f->labels, &f->members_n);
 }
 
 static void release(struct fixture *f)
@@ -186,6 +186,35 @@ static void who_watches_an_endpoint_keeps_it_beyond_the_sets(void **state)
     sl_endpoint_table_fini(&f.table);
 }
 
+static void a_drain_by_hand_holds_in_each_tier_until_discovery_drops_the_endpoint(void **state)
+{
+    struct sl_member first[2];
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f);
+    f.found[0] = found_of("10.0.0.1", 80, "");
+    f.found[1] = found_of("10.0.0.2", 80, "");
+    assert_int_equal(match(&f, 2), SL_OK);
+    memcpy(first, f.members, sizeof(first));
+    atomic_store(&first[0].endpoint->drained_by_hand, true);
+    for (enum sl_tier tier = SL_TIER_READY; tier < SL_TIERS_N; tier++) {
+        assert_false(sl_endpoint_eligible(&first[0], tier, 0));
+        assert_true(sl_endpoint_eligible(&first[1], tier, 0));
+    }
+    f.found[0].weight = 9; /* another set, the same endpoint */
+    assert_int_equal(match(&f, 2), SL_OK);
+    assert_false(sl_endpoint_eligible(&f.members[0], SL_TIER_ANY, 0));
+    release(&f);
+
+    f.found[0] = f.found[1]; /* the first is dropped; requests keep it for a while */
+    assert_int_equal(match(&f, 1), SL_OK);
+    assert_false(atomic_load(&first[0].endpoint->drained_by_hand));
+    release(&f);
+    sl_endpoint_table_release(&f.table, first, 2);
+    sl_endpoint_table_fini(&f.table);
+}
+
 static void more_than_the_limit_is_refused(void **state)
 {
     struct fixture f;
@@ -242,6 +271,7 @@ int main(void)
         cmocka_unit_test(order_and_repetition_in_a_snapshot_do_not_matter),
         cmocka_unit_test(any_series_of_snapshots_leaves_exactly_what_is_referred_to),
         cmocka_unit_test(who_watches_an_endpoint_keeps_it_beyond_the_sets),
+        cmocka_unit_test(a_drain_by_hand_holds_in_each_tier_until_discovery_drops_the_endpoint),
         cmocka_unit_test(more_than_the_limit_is_refused),
         cmocka_unit_test(match_survives_each_failed_allocation_and_changes_nothing),
     };

@@ -44,7 +44,7 @@ static int setup(void **state)
     assert_int_equal(sl_loop_new(&f.loop), SL_OK);
     sl_chunk_pool_init(&f.chunks, (size_t)64 * 1024, 4);
     f.conf = (struct sl_health_config){.kind = SL_HEALTH_CHECK_HTTP, .path = "/health?deep=1"};
-    f.target = (struct sl_health_target){f.loop, &f.chunks, &f.conf, NULL, f.scratch};
+    f.target = (struct sl_health_target){f.loop, &f.chunks, &f.conf, NULL, f.scratch, {0}};
     pod_init(&f.pod, f.loop, &say_ok, 1);
     f.check =
         sl_health_checker_get(SL_HEALTH_CHECK_HTTP)->new(&f.target, &f.pod.address, on_report, &f);
@@ -228,6 +228,110 @@ static void what_is_asked_is_one_plain_get(void **state)
                    "User-Agent: sluiced-health\r\n\r\n",
                    f.pod.address.port); /* fits */
     assert_string_equal(f.pod.request, want);
+}
+
+static void host_and_headers_of_the_config_are_sent(void **state)
+{
+    static const struct sl_sent_header headers[] = {{"Authorization", "Bearer x y"}, {"A", ""}};
+    (void)state;
+
+    f.conf.host = "llm.example.com";
+    f.conf.headers = headers;
+    f.conf.headers_n = SL_ARRAY_LEN(headers);
+    probe();
+    assert_string_equal(f.pod.request,
+                        "GET /health?deep=1 HTTP/1.1\r\nHost: llm.example.com\r\n"
+                        "User-Agent: sluiced-health\r\n"
+                        "Authorization: Bearer x y\r\nA: \r\n\r\n");
+}
+
+static void a_port_of_its_own_is_asked_instead_of_the_endpoints(void **state)
+{
+    struct sl_address elsewhere = f.pod.address;
+    char want[64];
+    (void)state;
+
+    elsewhere.port = 1;
+    f.conf.port = f.pod.address.port;
+    struct sl_health_check *own = f.check;
+    f.check = sl_health_checker_http.new(&f.target, &elsewhere, on_report, &f);
+    assert_non_null(f.check);
+    probe();
+    own->ops->free(own);
+    assert_int_equal(f.result.status, 200);
+    (void)snprintf(want, sizeof(want), "\r\nHost: 127.0.0.1:%u\r\n", f.pod.address.port); /* fits */
+    assert_non_null(strstr(f.pod.request, want));
+}
+
+/* In every framing, whole and byte by byte, kept or not. */
+static void the_text_must_stand_in_the_body_however_it_is_cut(void **state)
+{
+    static const struct {
+        const char *what;
+        struct pod_step step;
+        bool lacks;
+        bool kept;
+    } rows[] = {
+        {"there",
+         {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nx ready! yes"},
+         false,
+         true},
+        {"not there",
+         {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nReady! x"},
+         true,
+         true},
+        {"cut off", {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"}, true, true},
+        {"no body", {.answer = "HTTP/1.1 204 No Content\r\n\r\n"}, true, true},
+        {"in a header only",
+         {.answer = "HTTP/1.1 200 OK\r\nA: ready!\r\nContent-Length: 0\r\n\r\n"},
+         true,
+         true},
+        {"across chunks",
+         {.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "4\r\n rea\r\n2\r\ndy\r\n1\r\n!\r\n0\r\n\r\n"},
+         false,
+         true},
+        {"in a trailer only",
+         {.answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "1\r\nx\r\n0\r\nA: ready!\r\n\r\n"},
+         true,
+         true},
+        {"until close",
+         {.answer = "HTTP/1.0 200 OK\r\n\r\nready!", .end = POD_CLOSE},
+         false,
+         false},
+        {"behind the body",
+         {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxready!"},
+         true,
+         false},
+        {"in more than 64 KiB",
+         {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nready!",
+          .filler_bytes = 99994},
+         false,
+         false},
+        {"in vain in more than 64 KiB",
+         {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", .filler_bytes = 100000},
+         true,
+         false},
+    };
+    (void)state;
+
+    sl_health_text_init(&f.target.body, "ready!");
+    for (size_t i = 0; i < 2 * SL_ARRAY_LEN(rows); i++) {
+        struct pod_step step = rows[i / 2].step;
+        step.piece_bytes = i % 2 == 0 || step.filler_bytes > 0 ? 0 : 1;
+        pod_say(&f.pod, &step);
+        probe();
+        check(f.result.code == SL_OK, "%s: %d %s", rows[i / 2].what, f.result.code,
+              f.result.detail);
+        check(f.result.body_lacks == rows[i / 2].lacks, "%s, pieces of %zu", rows[i / 2].what,
+              step.piece_bytes);
+        if (step.piece_bytes == 0) { /* else the rest may still be on its way */
+            check(is_kept() == rows[i / 2].kept, "%s: kept or not", rows[i / 2].what);
+        }
+        f.check->ops->stop(f.check);
+        pod_turn_until(f.loop, all_closed, &f.pod, "all to close");
+    }
 }
 
 static void the_connection_is_kept_from_probe_to_probe(void **state)
@@ -475,6 +579,9 @@ int main(void)
         T(an_answer_decides_and_a_whole_one_keeps_the_connection),
         T(more_than_16_interim_heads_are_a_fault),
         T(what_is_asked_is_one_plain_get),
+        T(host_and_headers_of_the_config_are_sent),
+        T(a_port_of_its_own_is_asked_instead_of_the_endpoints),
+        T(the_text_must_stand_in_the_body_however_it_is_cut),
         T(the_connection_is_kept_from_probe_to_probe),
         T(a_connection_closed_between_probes_is_made_anew),
         T(a_connection_closed_before_we_noticed_is_made_anew),

@@ -92,15 +92,59 @@ static void a_result_has_a_verdict_and_a_reason(void **state)
         {SL_EPROTO, 0, SL_HEALTH_BAD, "protocol"},  {SL_EIO, 0, SL_HEALTH_BAD, "io"},
         {SL_ENOMEM, 0, SL_HEALTH_SILENT, "memory"}, {SL_ELIMIT, 0, SL_HEALTH_SILENT, "limit"},
     };
+    const struct sl_health_config conf = {0};
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
         const struct sl_health_result r = {.code = rows[i].code, .status = rows[i].status};
         char reason[SL_HEALTH_REASON_BYTES];
-        check(sl_health_verdict_of(&r) == rows[i].verdict, "row %zu: verdict %d", i,
-              (int)sl_health_verdict_of(&r));
-        assert_string_equal(sl_health_reason(&r, reason), rows[i].reason);
+        check(sl_health_verdict_of(&r, &conf) == rows[i].verdict, "row %zu: verdict %d", i,
+              (int)sl_health_verdict_of(&r, &conf));
+        assert_string_equal(sl_health_reason(&r, &conf, reason), rows[i].reason);
     }
+}
+
+static void what_is_healthy_is_the_configs_to_say(void **state)
+{
+    static const struct sl_status_range ranges[] = {{204, 204}, {300, 399}, {503, 503}};
+    static const struct {
+        uint16_t status;
+        bool body_lacks;
+        enum sl_health_verdict verdict;
+        const char *reason;
+    } rows[] = {
+        {200, false, SL_HEALTH_BAD, "status_200"},  {203, false, SL_HEALTH_BAD, "status_203"},
+        {204, false, SL_HEALTH_GOOD, "status_204"}, {205, false, SL_HEALTH_BAD, "status_205"},
+        {299, false, SL_HEALTH_BAD, "status_299"},  {300, false, SL_HEALTH_GOOD, "status_300"},
+        {399, false, SL_HEALTH_GOOD, "status_399"}, {400, false, SL_HEALTH_BAD, "status_400"},
+        {503, false, SL_HEALTH_GOOD, "status_503"}, {204, true, SL_HEALTH_BAD, "body"},
+        {200, true, SL_HEALTH_BAD, "status_200"},   {0, false, SL_HEALTH_GOOD, "ok"},
+    };
+    const struct sl_health_config conf = {.statuses = ranges, .statuses_n = SL_ARRAY_LEN(ranges)};
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        const struct sl_health_result r = {
+            .code = SL_OK,
+            .status = rows[i].status,
+            .body_lacks = rows[i].body_lacks,
+        };
+        char reason[SL_HEALTH_REASON_BYTES];
+        check(sl_health_verdict_of(&r, &conf) == rows[i].verdict, "row %zu", i);
+        assert_string_equal(sl_health_reason(&r, &conf, reason), rows[i].reason);
+    }
+}
+
+static void traffic_proves_what_a_check_of_the_same_port_asks(void **state)
+{
+    const struct sl_health_config plain = {.path = "/health"};
+    const struct sl_health_config elsewhere = {.path = "/health", .port = 8081};
+    const struct sl_health_config deeper = {.path = "/health", .body = "ready"};
+    (void)state;
+
+    assert_true(sl_health_traffic_proves(&plain));
+    assert_false(sl_health_traffic_proves(&elsewhere));
+    assert_false(sl_health_traffic_proves(&deeper));
 }
 
 static void intervals_stretch_so_that_500_probes_a_second_are_not_exceeded(void **state)
@@ -129,6 +173,35 @@ static void intervals_stretch_so_that_500_probes_a_second_are_not_exceeded(void 
         check(rows[i].endpoints_n * 1000 <= ms * SL_HEALTH_PROBES_A_SECOND_N ||
                   ms == rows[i].interval_ms,
               "row %zu: more than 500 a second", i);
+    }
+}
+
+static void an_endpoint_about_to_change_is_asked_four_times_as_often(void **state)
+{
+    static const struct {
+        uint64_t interval_ms;
+        enum sl_health is;
+        struct sl_health_streak streak;
+        uint64_t hurried_ms;
+    } rows[] = {
+        {2000, SL_HEALTH_UP, {.good_n = 5}, 2000},
+        {2000, SL_HEALTH_UP, {.bad_n = 1}, 500},
+        {2000, SL_HEALTH_DOWN, {.bad_n = 9}, 2000},
+        {2000, SL_HEALTH_DOWN, {.good_n = 1}, 500},
+        {2000, SL_HEALTH_UNKNOWN, {.bad_n = 1}, 500},
+        {2000, SL_HEALTH_UP, {0}, 2000},
+        {2000, SL_HEALTH_DOWN, {0}, 2000},
+        {400, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {300, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {100, SL_HEALTH_UP, {.bad_n = 1}, 100},
+        {10, SL_HEALTH_UP, {.bad_n = 1}, 10},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
+        check(sl_health_hurried_ms(rows[i].interval_ms, rows[i].is, &rows[i].streak) ==
+                  rows[i].hurried_ms,
+              "row %zu", i);
     }
 }
 
@@ -176,7 +249,10 @@ int main(void)
         cmocka_unit_test(rise_and_fall_decide_when_the_state_changes),
         cmocka_unit_test(a_streak_does_not_wrap),
         cmocka_unit_test(a_result_has_a_verdict_and_a_reason),
+        cmocka_unit_test(what_is_healthy_is_the_configs_to_say),
+        cmocka_unit_test(traffic_proves_what_a_check_of_the_same_port_asks),
         cmocka_unit_test(intervals_stretch_so_that_500_probes_a_second_are_not_exceeded),
+        cmocka_unit_test(an_endpoint_about_to_change_is_asked_four_times_as_often),
         cmocka_unit_test(intervals_of_several_pools_stretch_alike),
         cmocka_unit_test(jitter_stays_within_15_pct_and_reaches_both_sides),
         cmocka_unit_test(traffic_proves_health_within_one_interval),

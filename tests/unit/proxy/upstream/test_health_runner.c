@@ -193,6 +193,7 @@ static void an_endpoint_goes_up_and_down_and_up_with_its_answers(void **state)
     members(0, 1);
     until(is_up, "the first success");
     assert_int_equal(f.pods[0].requests_n, 1);
+    assert_int_equal(atomic_load(&endpoint_at(&f.pods[0])->came_at_ms), 0);
 
     pod_say(&f.pods[0], &say_503);
     f.pods[0].requests_n = 0;
@@ -204,6 +205,7 @@ static void an_endpoint_goes_up_and_down_and_up_with_its_answers(void **state)
     until(is_up, "two successes");
     assert_int_equal(f.pods[0].requests_n, 2);
     assert_int_equal(f.pods[0].connections_n, 1);
+    assert_true(atomic_load(&endpoint_at(&f.pods[0])->came_at_ms) > 0);
 
     const char *log = log_captured();
     char want[256];
@@ -289,6 +291,63 @@ static void traffic_that_succeeds_stands_in_for_a_probe(void **state)
     assert_int_equal(health_of(0), SL_HEALTH_UP);
     assert_int_equal(f.pods[0].connections_n, 0);
     until_asked(1); /* without traffic it is asked */
+}
+
+static void the_first_failure_hurries_the_next_checks(void **state)
+{
+    (void)state;
+
+    f.conf.health.interval_ms = 2000;
+    f.conf.health.fall_n = 2;
+    watch();
+    members(1, 1); /* not the first set: the next endpoint is asked at once */
+    pod_say(&f.pods[0], &say_503);
+    members(0, 2);
+    until_asked(1);
+    uint64_t began_ms = sl_time_now_ms();
+    until(is_down, "two failures");
+    uint64_t took_ms = sl_time_now_ms() - began_ms;
+    check(took_ms >= 400 && took_ms < 1600, "a quarter of 2 s took %llu ms",
+          (unsigned long long)took_ms);
+}
+
+static void a_check_that_looks_deeper_is_not_spared_by_traffic(void **state)
+{
+    static const struct pod_step say_warming = {
+        .answer = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nwarming",
+    };
+    (void)state;
+
+    f.conf.health.body = "ready";
+    pod_say(&f.pods[0], &say_warming);
+    watch();
+    log_capture();
+    members(0, 1);
+    struct sl_endpoint *ep = endpoint_at(&f.pods[0]);
+    for (int i = 0; i < 2000 && !is_down(NULL); i++) {
+        atomic_store(&ep->last_success_ms, sl_time_now_ms());
+        pod_turn_ms(f.loop, 1);
+    }
+    const char *log = log_captured();
+    assert_int_equal(health_of(0), SL_HEALTH_DOWN);
+    check(count_of(log, "\"reason\":\"body\"") == 1, "%s", log);
+}
+
+static void a_port_of_its_own_says_nothing_about_a_refused_connect(void **state)
+{
+    struct sl_rng rng = {.state = 1};
+    (void)state;
+
+    f.conf.health.port = f.pods[1].address.port;
+    watch();
+    members(0, 1);
+    struct sl_endpoint *ep = endpoint_at(&f.pods[0]);
+    uint64_t now_ms = sl_time_now_ms();
+    const struct sl_outlier_report r = {.began_ms = now_ms, .now_ms = now_ms, .rng = &rng};
+    assert_true(sl_outlier_on_connect_refused(ep, &r));
+    until(is_up, "the answer of the other port");
+    assert_true(atomic_load(&ep->ejected_until_ms) > now_ms);
+    assert_int_equal(f.pods[0].connections_n, 0);
 }
 
 static bool is_admitted_again(void *arg)
@@ -549,6 +608,9 @@ int main(void)
         T(one_that_was_up_survives_a_restart_of_its_listener),
         T(no_answer_within_the_timeout_is_a_failure),
         T(traffic_that_succeeds_stands_in_for_a_probe),
+        T(the_first_failure_hurries_the_next_checks),
+        T(a_check_that_looks_deeper_is_not_spared_by_traffic),
+        T(a_port_of_its_own_says_nothing_about_a_refused_connect),
         T(a_success_ends_an_ejection_for_a_refused_connect),
         T(members_come_and_go_while_probes_run),
         T(a_new_member_is_asked_at_once_and_the_first_ones_over_the_interval),

@@ -303,8 +303,8 @@ static void statistics_leave_half_of_the_members_and_one_at_least(void **state)
 
 static void who_takes_no_new_requests_does_not_count_as_left(void **state)
 {
-    static const char *const reasons[] = {"draining", "weight 0", "probe failed", "refused",
-                                          "awaits its trial"};
+    static const char *const reasons[] = {"draining", "weight 0",         "probe failed",
+                                          "refused",  "awaits its trial", "drained by hand"};
     (void)state;
 
     for (size_t r = 0; r < SL_ARRAY_LEN(reasons); r++) {
@@ -313,7 +313,8 @@ static void who_takes_no_new_requests_does_not_count_as_left(void **state)
         p.members[1].draining = r == 0;
         p.members[1].weight = r == 1 ? 0 : 1;
         p.endpoints[1].health = r == 2 ? SL_HEALTH_DOWN : SL_HEALTH_UP;
-        if (r >= 3) {
+        p.endpoints[1].drained_by_hand = r == 5;
+        if (r == 3 || r == 4) {
             report(&p, 1, &refused, 0);
             p.now_ms += r == 4 ? 1000 : 0;
         }

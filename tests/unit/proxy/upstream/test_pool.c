@@ -256,6 +256,141 @@ static void standards_are_lowered_only_for_want_of_better_and_that_is_counted(vo
     fixture_fini(&f);
 }
 
+/* Of so many picks at now_ms, those that went to member idx. */
+static double share_of(struct fixture *f, int idx, uint64_t now_ms)
+{
+    const struct sl_pick ctx = {.now_ms = now_ms};
+    enum sl_tier tier;
+    int n = 0;
+
+    for (int i = 0; i < 3000; i++) {
+        n += pick_once(f, &ctx, &good, &tier) == idx;
+        assert_int_equal(tier, SL_TIER_READY);
+    }
+    return n / 3000.0;
+}
+
+static bool near(double a, double b)
+{
+    return a > b - 0.03 && a < b + 0.03;
+}
+
+/* found[0, 3) at first, then found[0, 4) with slow start, of which the last came at NOW_MS. */
+static struct sl_endpoint_set *grow(struct fixture *f,
+                                    const struct sl_slow_start_config *slow_start)
+{
+    f->conf.slow_start = slow_start;
+    f->pool->newest = build(f, 0, 3);
+    take(f, f->pool->newest);
+    const struct sl_snapshot more = {.items = f->found, .n = 4, .received_us = NOW_MS * 1000};
+    struct sl_endpoint_set *set = NULL;
+    struct sl_error err = {0};
+    check(sl_pool_build_set(f->pool, &more, &f->conf, &set, &err) == SL_OK, "%s", err.message);
+    f->pool->newest = set;
+    take(f, set);
+    return set;
+}
+
+static void a_new_endpoint_gets_its_share_little_by_little(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const char *const policies[] = {"round_robin", "least_request"};
+    struct fixture f;
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(policies); i++) {
+        fixture_init(&f, policies[i]);
+        (void)grow(&f, &slow_start);
+        assert_true(near(share_of(&f, 3, NOW_MS), 0.1 / 4));
+        assert_true(near(share_of(&f, 3, NOW_MS + 5000), 0.5 / 4));
+        assert_true(near(share_of(&f, 0, NOW_MS + 5000), (1 + 0.5 / 3) / 4));
+        assert_true(near(share_of(&f, 3, NOW_MS + 10000), 1.0 / 4));
+        fixture_fini(&f);
+
+        fixture_init(&f, policies[i]);
+        (void)grow(&f, NULL);
+        assert_true(near(share_of(&f, 3, NOW_MS), 1.0 / 4));
+        fixture_fini(&f);
+    }
+}
+
+static void a_new_endpoint_is_taken_where_no_other_is_ready(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    struct sl_endpoint_set *set = grow(&f, &slow_start);
+    for (size_t i = 0; i < 3; i++) {
+        set->members[i].endpoint->health = SL_HEALTH_DOWN;
+    }
+    assert_true(share_of(&f, 3, NOW_MS) == 1.0);
+    fixture_fini(&f);
+}
+
+static void who_comes_back_from_an_ejection_is_given_little_at_first(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    struct sl_pick ctx = plain;
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    f.conf.slow_start = &slow_start;
+    take(&f, build(&f, 0, 2));
+    assert_true(near(share_of(&f, 0, NOW_MS), 0.5)); /* the first set is not new */
+    int bad = pick_once(&f, &ctx, &refused, &tier);
+    ctx.now_ms += 2000;
+    for (int i = 0; i < 4; i++) { /* one of them is the trial */
+        (void)pick_once(&f, &ctx, &good, &tier);
+    }
+    assert_true(near(share_of(&f, bad, ctx.now_ms), 0.1 / 2));
+    assert_true(near(share_of(&f, bad, ctx.now_ms + 10000), 0.5));
+    fixture_fini(&f);
+}
+
+static const char *const every_policy[] = {"least_request", "maglev",    "peak_ewma",
+                                           "random",        "ring_hash", "round_robin"};
+
+/* A key of its own for each pick, as other clients have it; those that take none do not look. */
+static double keyed_share_of(struct fixture *f, int idx, uint64_t now_ms)
+{
+    struct sl_pick ctx = {.now_ms = now_ms};
+    enum sl_tier tier;
+    int n = 0;
+
+    for (uint64_t i = 1; i <= 6000; i++) {
+        ctx.key_hash = i * 0x9e3779b97f4a7c15U;
+        n += pick_once(f, &ctx, &good, &tier) == idx;
+        assert_int_equal(tier, SL_TIER_READY);
+    }
+    return n / 6000.0;
+}
+
+static void a_new_endpoint_starts_slowly_whatever_the_policy(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    struct fixture f;
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(every_policy); i++) {
+        fixture_init(&f, every_policy[i]);
+        f.conf.balance_bound_pct = 125;
+        (void)grow(&f, &slow_start);
+        double at_first = keyed_share_of(&f, 3, NOW_MS);
+        double halfway = keyed_share_of(&f, 3, NOW_MS + 5000);
+        double at_last = keyed_share_of(&f, 3, NOW_MS + 10000);
+        check(at_last > 0.2 && at_last < 0.3, "%s: %f at last", every_policy[i], at_last);
+        check(halfway > 0.4 * at_last && halfway < 0.6 * at_last, "%s: %f halfway, %f at last",
+              every_policy[i], halfway, at_last);
+        check(at_first > 0.05 * at_last && at_first < 0.15 * at_last, "%s: %f at first, %f at last",
+              every_policy[i], at_first, at_last);
+        fixture_fini(&f);
+    }
+}
+
 static void an_endpoint_that_refused_comes_back_by_one_trial(void **state)
 {
     enum sl_tier tier;
@@ -320,6 +455,191 @@ static void an_empty_set_is_synced_and_has_nobody(void **state)
     fixture_init(&f, "round_robin");
     take(&f, build(&f, 0, 0));
     assert_int_equal(pick_once(&f, &plain, &good, &tier), -1);
+    fixture_fini(&f);
+}
+
+static const struct sl_limits_config one_each = {.per_endpoint_n = 1};
+static const struct sl_limits_config no_limits = {0};
+
+static void a_cap_holds_for_the_endpoints_there_are_and_will_be(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    take(&f, build(&f, 0, 1));
+    sl_pool_set_limits(f.pool, &one_each);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *a = sl_pool_pick(set, 0, &plain, &tier);
+    struct sl_endpoint *b = sl_pool_pick(set, 0, &plain, &tier);
+    assert_true(a != NULL && b != NULL && a != b);
+    assert_null(sl_pool_pick(set, 0, &plain, &tier));
+    assert_int_equal(tier, SL_TIER_READY);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 0); /* two are there */
+    sl_pool_done(set, 0, a, &good, NOW_MS);
+    assert_ptr_equal(sl_pool_pick(set, 0, &plain, &tier), a);
+    sl_pool_set_limits(f.pool, &no_limits);
+    struct sl_endpoint *more = sl_pool_pick(set, 0, &plain, &tier);
+    assert_non_null(more);
+    sl_pool_done(set, 0, more, &good, NOW_MS);
+    sl_pool_done(set, 0, a, &good, NOW_MS);
+    sl_pool_done(set, 0, b, &good, NOW_MS);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+static void who_is_full_is_waited_for_rather_than_a_worse_one_taken(void **state)
+{
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &one_each);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *ill = set->members[0].endpoint;
+    struct sl_endpoint *well = set->members[1].endpoint;
+    const struct sl_endpoint *tried[] = {well};
+    const struct sl_pick after_well = {.now_ms = NOW_MS, .tried = tried, .tried_n = 1};
+    atomic_store(&ill->health, SL_HEALTH_DOWN);
+    assert_ptr_equal(sl_pool_pick(set, 0, &plain, &tier), well);
+    assert_null(sl_pool_pick(set, 0, &plain, &tier));
+    assert_int_equal(tier, SL_TIER_READY);
+    assert_ptr_equal(sl_pool_pick(set, 0, &after_well, &tier), ill); /* nobody better is left */
+    assert_int_equal(tier, SL_TIER_ANY);
+    assert_null(sl_pool_pick(set, 0, &after_well, &tier));
+    assert_int_equal(tier, SL_TIER_ANY); /* and this one is full */
+    sl_pool_done(set, 0, ill, &good, NOW_MS);
+    sl_pool_done(set, 0, well, &good, NOW_MS);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+/* What was picked, and is to be given back. */
+struct taken {
+    struct sl_endpoint *items[16];
+    size_t n;
+};
+
+static struct sl_endpoint *take_one(struct sl_endpoint_set *set, const struct sl_pick *ctx,
+                                    enum sl_tier *tier, struct taken *t)
+{
+    struct sl_endpoint *ep = sl_pool_pick(set, 0, ctx, tier);
+
+    if (ep != NULL) {
+        t->items[t->n++] = ep;
+    }
+    return ep;
+}
+
+static void give_back(struct sl_endpoint_set *set, const struct taken *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        sl_pool_done(set, 0, t->items[i], &good, NOW_MS);
+    }
+    sl_pool_unpin(set, 0);
+}
+
+/* One hot key, too: it goes from its own endpoint to the others, one after the other. */
+static void who_is_full_is_passed_over_whatever_the_policy(void **state)
+{
+    static const struct sl_limits_config two_each = {.per_endpoint_n = 2};
+    const struct sl_pick hot = {.now_ms = NOW_MS, .key_hash = 12345};
+    const struct sl_pick *const picks[] = {&plain, &hot};
+    static const uint32_t bounds_pct[] = {125, 0};
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(every_policy) * 4; i++) {
+        const char *policy = every_policy[i / 4];
+        struct taken taken = {.n = 0};
+        enum sl_tier tier;
+        struct fixture f;
+
+        fixture_init(&f, policy);
+        f.conf.balance_bound_pct = bounds_pct[i / 2 % 2];
+        sl_pool_set_limits(f.pool, &two_each);
+        take(&f, build(&f, 0, 4));
+        struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+        for (int n = 0; n < 8; n++) {
+            check(take_one(set, picks[i % 2], &tier, &taken) != NULL && tier == SL_TIER_READY,
+                  "%s: pick %d", policy, n);
+        }
+        for (size_t m = 0; m < 4; m++) {
+            assert_int_equal(set->members[m].endpoint->in_flight_n, 2);
+        }
+        assert_null(take_one(set, picks[i % 2], &tier, &taken));
+        assert_int_equal(tier, SL_TIER_READY);
+        give_back(set, &taken);
+        fixture_fini(&f);
+    }
+}
+
+/* Slow start says who is preferred; what has room is better than to wait. */
+static void a_new_endpoint_is_taken_where_all_others_are_full(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(every_policy); i++) {
+        const struct sl_pick ctx = {.now_ms = NOW_MS, .key_hash = 12345};
+        struct taken taken = {.n = 0};
+        enum sl_tier tier;
+        struct fixture f;
+
+        fixture_init(&f, every_policy[i]);
+        f.conf.balance_bound_pct = 125;
+        sl_pool_set_limits(f.pool, &one_each);
+        (void)grow(&f, &slow_start);
+        struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+        for (int n = 0; n < 4; n++) {
+            check(take_one(set, &ctx, &tier, &taken) != NULL && tier == SL_TIER_READY,
+                  "%s: pick %d", every_policy[i], n);
+        }
+        assert_null(take_one(set, &ctx, &tier, &taken));
+        assert_int_equal(tier, SL_TIER_READY);
+        give_back(set, &taken);
+        fixture_fini(&f);
+    }
+}
+
+static void who_is_drained_by_hand_is_not_waited_for_when_it_is_full(void **state)
+{
+    struct taken taken = {.n = 0};
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "ring_hash");
+    sl_pool_set_limits(f.pool, &one_each);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    atomic_store(&set->members[1].endpoint->drained_by_hand, true);
+    assert_ptr_equal(take_one(set, &plain, &tier, &taken), set->members[0].endpoint);
+    assert_null(take_one(set, &plain, &tier, &taken));
+    assert_int_equal(tier, SL_TIER_READY); /* the other one will have room */
+    atomic_store(&set->members[0].endpoint->drained_by_hand, true);
+    assert_null(take_one(set, &plain, &tier, &taken));
+    assert_int_equal(tier, SL_TIERS_N);
+    give_back(set, &taken);
+    fixture_fini(&f);
+}
+
+static void a_pick_that_is_repeated_counts_nobody_once(void **state)
+{
+    static const struct sl_pick again = {.now_ms = NOW_MS, .again = true};
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    take(&f, build(&f, 0, 0));
+    assert_int_equal(pick_once(&f, &plain, &good, &tier), -1);
+    assert_int_equal(pick_once(&f, &again, &good, &tier), -1);
+    assert_int_equal(tier, SL_TIERS_N);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 1);
     fixture_fini(&f);
 }
 
@@ -459,6 +779,65 @@ static void sets_come_and_go_under_running_workers(void **state)
     sl_pool_free(f.pool);
 }
 
+enum {
+    CAP_N = 3
+};
+
+static _Atomic uint32_t at_once_n;
+
+/* in_flight_n itself is above the cap for an instant while a place is tried for. */
+static void *pick_under_a_cap(void *arg)
+{
+    struct worker *w = arg;
+    struct sl_endpoint_set *set = sl_pool_pin(w->pool, w->idx);
+
+    for (int i = 0; i < 20000; i++) {
+        enum sl_tier tier;
+        struct sl_endpoint *ep = sl_pool_pick(set, w->idx, &plain, &tier);
+        if (ep != NULL) {
+            w->picks_n++;
+            w->nobody_n += atomic_fetch_add(&at_once_n, 1) >= CAP_N;
+            atomic_fetch_sub(&at_once_n, 1);
+            sl_pool_done(set, w->idx, ep, &good, NOW_MS);
+        }
+    }
+    sl_pool_unpin(set, w->idx);
+    return NULL;
+}
+
+static void a_cap_is_never_exceeded_by_workers_that_pick_at_once(void **state)
+{
+    const struct sl_limits_config limits = {.per_endpoint_n = CAP_N};
+    struct sl_endpoint_ids ids = {0};
+    struct worker workers[4] = {0};
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    sl_pool_free(f.pool);
+    assert_int_equal(sl_pool_new("chat", 4, &ids, on_set_done, &f.pool), SL_OK);
+    sl_pool_set_limits(f.pool, &limits);
+    struct sl_endpoint_set *set = build(&f, 0, 1);
+    struct sl_rng rngs[4] = {{1}, {2}, {3}, {4}};
+    for (uint32_t i = 0; i < 4; i++) {
+        workers[i].pool = f.pool;
+        workers[i].idx = i;
+        sl_pool_take_set(f.pool, i, set, &rngs[i], NULL, NULL);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, pick_under_a_cap, &workers[i]),
+                         0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        check(workers[i].picks_n > 0 && workers[i].nobody_n == 0, "worker %u: %ju of %ju beyond", i,
+              (uintmax_t)workers[i].nobody_n, (uintmax_t)workers[i].picks_n);
+        sl_pool_take_set(f.pool, i, NULL, &rngs[i], NULL, NULL);
+    }
+    (void)free_released(); /* the one set */
+    sl_pool_free(f.pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,8 +848,19 @@ int main(void)
         cmocka_unit_test(a_set_that_was_never_mailed_can_be_freed),
         cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
         cmocka_unit_test(an_endpoint_that_refused_comes_back_by_one_trial),
+        cmocka_unit_test(a_new_endpoint_gets_its_share_little_by_little),
+        cmocka_unit_test(a_new_endpoint_starts_slowly_whatever_the_policy),
+        cmocka_unit_test(a_new_endpoint_is_taken_where_no_other_is_ready),
+        cmocka_unit_test(who_comes_back_from_an_ejection_is_given_little_at_first),
         cmocka_unit_test(a_policy_that_does_not_exist_is_a_config_error),
         cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
+        cmocka_unit_test(a_cap_holds_for_the_endpoints_there_are_and_will_be),
+        cmocka_unit_test(who_is_full_is_waited_for_rather_than_a_worse_one_taken),
+        cmocka_unit_test(who_is_full_is_passed_over_whatever_the_policy),
+        cmocka_unit_test(a_new_endpoint_is_taken_where_all_others_are_full),
+        cmocka_unit_test(who_is_drained_by_hand_is_not_waited_for_when_it_is_full),
+        cmocka_unit_test(a_pick_that_is_repeated_counts_nobody_once),
+        cmocka_unit_test(a_cap_is_never_exceeded_by_workers_that_pick_at_once),
         cmocka_unit_test(building_survives_each_failed_allocation_and_workers_make_none),
         cmocka_unit_test(new_survives_each_failed_allocation),
         cmocka_unit_test(sets_come_and_go_under_running_workers),

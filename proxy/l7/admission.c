@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "admission.h"
+
+#include "attempt.h"
+#include "exchange_internal.h"
+
+#include "proxy/upstream/queue.h"
+
+#define CLASS_UNSAID 2 /* some may be more urgent than who says nothing, and some less */
+
+static struct sl_pool_queue *queue_of(const struct sl_exchange *x)
+{
+    return &x->side->pool->pool->queue;
+}
+
+static struct sl_pool_queue_cell *cell_of(const struct sl_exchange *x)
+{
+    return &queue_of(x)->cells[x->w->idx];
+}
+
+static bool is_limited(const struct sl_exchange *x)
+{
+    const struct sl_limits_config *limits = &x->side->pool->conf->limits;
+
+    return (limits->in_flight_n | limits->per_endpoint_n) != 0;
+}
+
+/* ---- Between workers */
+
+void sl_admission_tell(struct sl_l7 *peer)
+{
+    /* Acquire and release: the letter is one, and there again before it is said to be. */
+    if (!atomic_exchange_explicit(&peer->waiting.woken, true, memory_order_acq_rel)) {
+        sl_mailbox_post(peer->loop, &peer->waiting.wake);
+    }
+}
+
+static void tell(struct sl_l7 *w, uint32_t worker_idx)
+{
+    if (worker_idx != w->idx) {
+        sl_admission_tell(w->peers[worker_idx]);
+    }
+}
+
+/* Whether somebody of another worker goes before x, who is the next one here. That worker is told,
+ * and has a moment to take what room there is. */
+static bool must_yield(struct sl_exchange *x)
+{
+    struct sl_pool_queue_cell *cell = cell_of(x);
+    uint64_t now_ms = sl_loop_now_ms(x->w->loop);
+    uint32_t before;
+
+    if (!is_limited(x)) {
+        return false; /* there is room for all, or for nobody */
+    }
+    before = sl_pool_queue_before(queue_of(x), x->w->idx, x->waiter.rank_ms);
+    if (before == x->w->idx) {
+        cell->yields_until_ms = 0;
+        return false;
+    }
+    if (cell->yields_until_ms != 0 && now_ms >= cell->yields_until_ms) {
+        cell->yields_until_ms = 0;
+        return false;
+    }
+    if (cell->yields_until_ms == 0) {
+        cell->yields_until_ms = now_ms + SL_ADMISSION_LOOK_MS;
+    }
+    tell(x->w, before);
+    return true;
+}
+
+/* ---- Serving who waits */
+
+static struct sl_exchange *first_of(const struct sl_l7 *w, const struct sl_pool_queue_cell *cell)
+{
+    return sl_container_of(sl_pool_queue_first(cell->queue, w->idx), struct sl_exchange, waiter);
+}
+
+/* False: x, the next one, waits on. */
+static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
+{
+    enum sl_attempt_room room = SL_ATTEMPT_NO_ROOM;
+
+    if (!must_yield(x)) {
+        room = sl_attempt_try(x);
+    }
+    cell->lacks_endpoints = room == SL_ATTEMPT_NO_ENDPOINT;
+    return room == SL_ATTEMPT_BEGUN;
+}
+
+/* Returns whether somebody waits still, and for room. The pool is there as long as a view names
+ * it, and who is served may end at once: so one of the views is held. */
+static bool serve_queue(struct sl_l7 *w, struct sl_pool_queue_cell *cell)
+{
+    struct sl_view *view = first_of(w, cell)->view;
+    bool for_room;
+
+    sl_published_pin(&view->cells[w->idx].published);
+    while (cell->n > 0 && serve(cell, first_of(w, cell))) {
+    }
+    for_room = cell->n > 0 && !cell->lacks_endpoints;
+    sl_published_unpin(&view->published, &view->cells[w->idx].published);
+    return for_room;
+}
+
+static void look_on(struct sl_l7 *w)
+{
+    if (!sl_timer_active(&w->waiting.look)) {
+        sl_timer_start(&w->waiting.look, SL_ADMISSION_LOOK_MS, SL_ADMISSION_LOOK_MS);
+    }
+}
+
+static void serve_all(struct sl_l7 *w)
+{
+    struct sl_list due;
+    bool for_room = false;
+
+    sl_list_take_all(&due, &w->waiting.queues);
+    while (!sl_list_empty(&due)) {
+        struct sl_pool_queue_cell *cell =
+            sl_container_of(due.next, struct sl_pool_queue_cell, link);
+        sl_list_unlink(&cell->link);
+        sl_list_push_back(&w->waiting.queues, &cell->link);
+        for_room = serve_queue(w, cell) || for_room;
+    }
+    if (for_room) {
+        look_on(w);
+    } else {
+        sl_timer_stop(&w->waiting.look);
+    }
+}
+
+static void on_serve(struct sl_task *t)
+{
+    serve_all(sl_container_of(t, struct sl_l7, waiting.serve));
+}
+
+static void on_look(struct sl_timer *t)
+{
+    serve_all(sl_container_of(t, struct sl_l7, waiting.look));
+}
+
+static void on_wake(struct sl_mail *m)
+{
+    struct sl_l7 *w = sl_container_of(m, struct sl_l7, waiting.wake);
+
+    /* First: from here on the letter is the others' again. */
+    atomic_store_explicit(&w->waiting.woken, false, memory_order_release);
+    sl_admission_look(w);
+}
+
+void sl_admission_init(struct sl_l7 *w)
+{
+    sl_list_init(&w->waiting.queues);
+    sl_task_init(&w->waiting.serve, on_serve);
+    sl_timer_init(&w->waiting.look, w->loop, on_look);
+    w->waiting.wake.on_mail = on_wake;
+}
+
+void sl_admission_fini(struct sl_l7 *w)
+{
+    sl_task_cancel(&w->waiting.serve);
+    sl_timer_stop(&w->waiting.look);
+}
+
+void sl_admission_look(struct sl_l7 *w)
+{
+    if (!sl_list_empty(&w->waiting.queues)) {
+        sl_task_post(w->loop, &w->waiting.serve);
+    }
+}
+
+/* ---- Places */
+
+bool sl_admission_take_place(struct sl_exchange *x)
+{
+    if (x->holds_place || x->side->pool->conf->limits.in_flight_n == 0) {
+        return true;
+    }
+    return sl_pool_queue_take_place(queue_of(x), &x->holds_place);
+}
+
+void sl_admission_give_place(struct sl_exchange *x)
+{
+    if (x->holds_place) {
+        x->holds_place = false;
+        sl_pool_queue_give_place(queue_of(x));
+    }
+}
+
+void sl_admission_wake(struct sl_exchange *x)
+{
+    struct sl_pool_queue *q = queue_of(x);
+
+    if (sl_pool_queue_waiting_n(q) == 0) {
+        return;
+    }
+    if (cell_of(x)->n > 0) {
+        sl_admission_look(x->w);
+    } else {
+        tell(x->w, sl_pool_queue_before(q, x->w->idx, UINT64_MAX));
+    }
+}
+
+/* ---- Waiting */
+
+static uint8_t class_of(const struct sl_exchange *x, const char *header)
+{
+    const struct sl_header *h =
+        header != NULL ? sl_headers_find_name(&x->request.headers, sl_slice_of(header)) : NULL;
+    bool said = h != NULL && h->value.len == 1 && h->value.ptr[0] >= '0' &&
+                h->value.ptr[0] < '0' + SL_QUEUE_CLASSES_N;
+
+    return said ? (uint8_t)(h->value.ptr[0] - '0') : CLASS_UNSAID;
+}
+
+bool sl_admission_is_turn(const struct sl_exchange *x)
+{
+    const struct sl_pool_queue *q = queue_of(x);
+
+    if (cell_of(x)->n > 0) {
+        return false;
+    }
+    if (!is_limited(x) || sl_pool_queue_waiting_n(q) == 0) {
+        return true;
+    }
+    const struct sl_queue_config *conf = &x->side->pool->conf->queue;
+    uint64_t rank_ms =
+        sl_pool_queue_rank_ms(sl_loop_now_ms(x->w->loop), class_of(x, conf->priority_header),
+                              conf->timeout_ms / SL_QUEUE_CLASSES_N);
+    return sl_pool_queue_before(q, x->w->idx, rank_ms) == x->w->idx;
+}
+
+static bool join(struct sl_exchange *x)
+{
+    const struct sl_queue_config *conf = &x->side->pool->conf->queue;
+    struct sl_l7 *w = x->w;
+
+    x->waiter.class_idx = class_of(x, conf->priority_header);
+    uint64_t rank_ms = sl_pool_queue_rank_ms(sl_loop_now_ms(w->loop), x->waiter.class_idx,
+                                             conf->timeout_ms / SL_QUEUE_CLASSES_N);
+    if (!sl_pool_queue_push(queue_of(x), w->idx, &x->waiter, conf->size_n, rank_ms)) {
+        return false;
+    }
+    if (sl_list_empty(&cell_of(x)->link)) {
+        sl_list_push_back(&w->waiting.queues, &cell_of(x)->link);
+    }
+    x->waits_since_us = sl_loop_now_us(w->loop);
+    return true;
+}
+
+void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
+{
+    const struct sl_queue_config *conf = &x->side->pool->conf->queue;
+    uint64_t waited_ms = x->queued_us / 1000;
+
+    sl_admission_give_place(x);
+    if (x->queued_us > 0 && waited_ms >= conf->timeout_ms) { /* in waits before this one */
+        sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
+        return;
+    }
+    if (!join(x)) {
+        bool off = conf->size_n == 0 && lacks_endpoints;
+        sl_exchange_fail(x, off ? SL_REASON_NO_ENDPOINT : SL_REASON_QUEUE_FULL);
+        return;
+    }
+    if (x->attempts_n == 0) {
+        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
+    }
+    x->forgotten_n += x->tried_n;
+    x->tried_n = 0;
+    if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
+        x->down->ops->read_off(x->down);
+    }
+    sl_exchange_enter(x, SL_PHASE_QUEUED, conf->timeout_ms - waited_ms);
+    if (!lacks_endpoints) {
+        look_on(x->w);
+    }
+}
+
+static void leave(struct sl_exchange *x, bool served)
+{
+    struct sl_l7 *w = x->w;
+    uint64_t us = sl_loop_now_us(w->loop) - x->waits_since_us;
+
+    sl_pool_queue_remove(queue_of(x), w->idx, &x->waiter, served, sl_loop_now_ms(w->loop));
+    x->queued_us += us;
+    sl_series_observe_us(x->side->pool->series, w->idx, SL_POOL_QUEUE_TIME, us);
+}
+
+void sl_admission_begin(struct sl_exchange *x)
+{
+    if (x->waiter.waits) {
+        leave(x, true);
+    }
+}
+
+void sl_admission_end(struct sl_exchange *x)
+{
+    if (x->side == NULL) {
+        return; /* refused before a pool was known */
+    }
+    if (x->waiter.waits) {
+        leave(x, false);
+    }
+    sl_admission_give_place(x);
+    if (is_limited(x)) {
+        sl_admission_wake(x);
+    }
+}
+
+uint32_t sl_admission_retry_after_s(const struct sl_exchange *x)
+{
+    return sl_pool_queue_retry_after_s(queue_of(x), sl_loop_now_ms(x->w->loop), &x->w->rng);
+}

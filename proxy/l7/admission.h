@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * admission: whether an exchange may try an endpoint now, or waits in the queue of its pool.
+ *
+ * Waiting costs nothing but the exchange: it holds no place, no endpoint and no retry, and its body
+ * is not read. Who waits looks again when a request of the pool ends on this worker, when another
+ * worker says that one ended there, when endpoints (or who of them is drained by hand) or the
+ * config have changed, and, as long as it is room that lacks, each SL_ADMISSION_LOOK_MS: what is
+ * said between workers may come too late to be heard. The order is that of all workers, but for
+ * that long: a worker whose turn it is may be busy.
+ *
+ * Lifetime:  exchange; what a worker has of it, process
+ * Thread:    worker-local, but for the wake-up, which is mail
+ */
+#ifndef SL_L7_ADMISSION_H
+#define SL_L7_ADMISSION_H
+
+#include "exchange.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SL_ADMISSION_LOOK_MS 5
+
+void sl_admission_init(struct sl_l7 *w);
+void sl_admission_fini(struct sl_l7 *w);
+
+/* Whether x, which is new, may try now: nobody of its pool waits who came before. */
+bool sl_admission_is_turn(const struct sl_exchange *x);
+
+/* A place within the pool's limit, if there is a limit and x has none yet. False: all are taken. */
+bool sl_admission_take_place(struct sl_exchange *x) SL_MUST_CHECK;
+void sl_admission_give_place(struct sl_exchange *x); /* if it has one */
+
+/* x waits, because there is no room for it, or (lacks_endpoints) nobody to send it to; or is
+ * answered that it cannot, and gone. */
+void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints);
+
+/* x, which may have waited, is sent. */
+void sl_admission_begin(struct sl_exchange *x);
+
+/* x has ended, whatever it did. Once, and before it is counted and logged. */
+void sl_admission_end(struct sl_exchange *x);
+
+/* There may be room in x's pool. */
+void sl_admission_wake(struct sl_exchange *x);
+
+/* Endpoints or limits have changed: whoever waits looks at the end of this turn. */
+void sl_admission_look(struct sl_l7 *w);
+
+/* The same, of any thread, as long as peer's loop runs; needs no memory. */
+void sl_admission_tell(struct sl_l7 *peer);
+
+/* For the answer to x, which could not wait, or not any longer. */
+uint32_t sl_admission_retry_after_s(const struct sl_exchange *x);
+
+#endif

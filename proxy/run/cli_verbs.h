@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli_verbs: what the command line is about, and the verbs that take more than a few lines.
+ *
+ *   cli.c          arguments; check, status, endpoints   cli_ask.c   asks a running process
+ *   cli_reload.c   reload                                cli_diff.c  check --diff
+ *   cli_drain.c    drain
+ *
+ * Lifetime:  process
+ * Thread:    the main thread, of a process that serves nobody
+ */
+#ifndef SL_RUN_CLI_VERBS_H
+#define SL_RUN_CLI_VERBS_H
+
+#include <sluiced/config.h>
+
+#include "proxy/base/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SL_EXIT_FAILED 1
+#define SL_EXIT_USAGE 2
+#define SL_ANSWER_MAX_BYTES ((size_t)64 * 1024 * 1024)
+
+struct sl_cli {
+    const char *file;
+    const char *admin;    /* NULL: admin.listen of file */
+    const char *endpoint; /* of drain: an address or a pod; NULL: the whole process */
+    bool diff;            /* --diff */
+    bool wait;            /* --wait */
+    bool undo;            /* --undo */
+};
+
+/* What these return is an exit code, 0 or one of the above, with the reason on stderr. */
+
+/* Asks the running process; answer is initialised and the caller's to end. An answer other than
+ * 200 is a failure, and is shown. */
+int sl_cli_ask(const struct sl_cli *cli, const char *method, const char *path,
+               struct sl_text *answer);
+
+/* The same, asked again and again: of a process that may be gone, which is told by *gone. */
+int sl_cli_ask_again(const struct sl_address *admin, const char *path, struct sl_text *answer,
+                     bool *gone);
+int sl_cli_find_admin(const struct sl_cli *cli, struct sl_address *out);
+
+/* Says that what came from path makes no sense. */
+int sl_cli_no_answer(const char *path);
+
+/* sl_config_load, errors to stderr. */
+int sl_cli_load(const char *file, const struct sl_config **out);
+
+/* Until the next look at a process that works on something. */
+void sl_cli_pause(uint64_t ms);
+
+int sl_cli_reload(const struct sl_cli *cli);
+int sl_cli_drain(const struct sl_cli *cli);
+
+/* config: of cli->file, loaded. */
+int sl_cli_diff(const struct sl_cli *cli, const struct sl_config *config);
+
+#endif
