@@ -417,6 +417,17 @@ static const struct sl_option pool_rows[] = {
              "all. `off`: `{size: 0}`. The 503 of one that may not wait, or not any longer, tells "
              "with Retry-After when those that wait now will be served, by the rate at which they "
              "were in the last ten seconds."},
+    {.name = "fallback",
+     .type = SL_OPTION_OWN,
+     .what = "the name of a pool",
+     .read = sl_shape_fallback,
+     .write = sl_shape_fallback_write,
+     .help = "The pool that gets a request for which none of this pool's endpoints is ready: there "
+             "are none, or all are ejected, unhealthy, asked to be left alone, drain, or were "
+             "tried by it. Its ready endpoints come before those of this pool that are not; those "
+             "come before its own that are not. Endpoints that only have no room are waited for. "
+             "It may have a fallback itself, up to four in a row and in no circle. Timeouts, TLS, "
+             "limits and key are those of the pool that serves."},
 };
 
 const struct sl_section sl_section_pool = {

@@ -45,8 +45,8 @@ static int refuse_pool(struct sl_decoder *d, struct sl_slice name, const struct 
                                             SL_YAML_SHOWN_ARG(name)));
 }
 
-static int refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos *pos,
-                 struct sl_split_side *side)
+int sl_shape_refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos *pos,
+                   const char **out_name, uint32_t *out_idx)
 {
     const struct sl_yaml_node *pools = sl_yaml_find(d->root, SL_SLICE("pools"));
     const struct sl_yaml_node *pool = sl_yaml_find(pools, name);
@@ -57,11 +57,12 @@ static int refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos
     if (pool == NULL) {
         return refuse_pool(d, name, pools, pos);
     }
-    side->pool = sl_arena_strdup(d->arena, name);
-    if (side->pool == NULL) {
+    const char *copy = sl_arena_strdup(d->arena, name);
+    if (copy == NULL) {
         return sl_decode_no_memory(d);
     }
-    side->pool_idx = pool->idx;
+    *out_name = copy;
+    *out_idx = pool->idx;
     return SL_OK;
 }
 
@@ -80,7 +81,7 @@ int sl_shape_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *b
     side->weight = 1;
     route->sides = side;
     route->sides_n = 1;
-    return refer(d, node->text, sl_decode_at(d, node), side);
+    return sl_shape_refer(d, node->text, sl_decode_at(d, node), &side->pool, &side->pool_idx);
 }
 
 static int read_weight(struct sl_decoder *d, const struct sl_yaml_node *node, uint32_t *out)
@@ -116,7 +117,8 @@ int sl_shape_split(struct sl_decoder *d, const struct sl_yaml_node *node, void *
         return sl_decode_no_memory(d);
     }
     for (const struct sl_yaml_node *n = node->first; n != NULL; n = n->next) {
-        int rc = refer(d, n->key, sl_decode_at_key(d, n), &sides[n->idx]);
+        struct sl_split_side *side = &sides[n->idx];
+        int rc = sl_shape_refer(d, n->key, sl_decode_at_key(d, n), &side->pool, &side->pool_idx);
 
         if (rc != SL_ENOMEM) {
             rc = sl_decode_worse(rc, read_weight(d, n, &sides[n->idx].weight));

@@ -20,6 +20,10 @@ struct sl_static_endpoint {
     uint16_t weight;
 };
 
+/* The pool that a text names, by its place under `pools`; the name is copied. */
+int sl_shape_refer(struct sl_decoder *d, struct sl_slice name, const struct sl_pos *pos,
+                   const char **out_name, uint32_t *out_idx) SL_MUST_CHECK;
+
 int sl_shape_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_split(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
@@ -37,6 +41,8 @@ int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *nod
 int sl_shape_health_status(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 
+int sl_shape_fallback(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 int sl_shape_aggression(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 
@@ -56,6 +62,7 @@ void sl_shape_via_write(struct sl_printer *p, const char *name, const void *base
 void sl_shape_balance_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_health_headers_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_health_status_write(struct sl_printer *p, const char *name, const void *base);
+void sl_shape_fallback_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_aggression_write(struct sl_printer *p, const char *name, const void *base);
 
 /* `is_used`: whether the section below says anything. */

@@ -475,5 +475,5 @@ int sl_finish_root(struct sl_decoder *d, const struct sl_yaml_node *node, void *
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                             "expected listeners and pools, found neither: nothing to do"));
     }
-    return check_binds(d, node, c);
+    return sl_decode_worse(check_binds(d, node, c), sl_check_fallbacks(d, c));
 }

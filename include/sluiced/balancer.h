@@ -55,6 +55,7 @@ struct sl_pick {
     uint64_t prefix_hash;                   /* of the prompt's head; 0: none */
     uint32_t cost_tokens;                   /* estimate; 0: unknown */
     uint8_t priority;                       /* 0 = most urgent */
+    bool only_ready;                        /* for the pool: it is not to descend */
     bool again;                             /* asked before for this request: a miss is no news */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */

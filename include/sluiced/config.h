@@ -237,6 +237,9 @@ struct sl_queue_config {
     const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
 };
 
+/* A chain of pools that fall back on each other: no circle, and no more behind the first. */
+#define SL_FALLBACKS_MAX_N 4
+
 struct sl_pool_config {
     const char *name;
     struct sl_discover_config discover;
@@ -249,6 +252,8 @@ struct sl_pool_config {
     const struct sl_slow_start_config *slow_start; /* NULL: off */
     struct sl_limits_config limits;
     struct sl_queue_config queue;
+    const char *fallback; /* the pool that is asked where this one has nobody ready; NULL: none */
+    uint32_t fallback_idx; /* in sl_config.pools */
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
 };

@@ -116,6 +116,7 @@ struct sl_pool_info {
     const char *balance;
     const char *source; /* "static", "kubernetes", "file" */
     const char *health; /* "http", "tcp", "none" */
+    const char *fallback; /* "": none */
     bool tls;
     struct sl_source_status discovery;
     uint64_t now_ms; /* to tell ages by */

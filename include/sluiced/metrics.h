@@ -74,6 +74,7 @@ enum sl_pool_value {
     SL_POOL_RETRIES,       /* second attempts */
     SL_POOL_RETRIES_SPENT, /* due, but the budget was empty */
     SL_POOL_QUEUED,        /* requests that had to wait */
+    SL_POOL_FALLBACKS,     /* requests that went to the fallback pool */
     SL_POOL_CANCELS,       /* requests cut at an endpoint because their client left */
     SL_POOL_CANCEL,        /* histogram: that was seen -> the endpoint's connection is closed */
     /* histogram: watch event readable -> this worker picks from the new set */

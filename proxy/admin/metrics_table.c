@@ -220,6 +220,9 @@ const struct sl_metric sl_metrics[] = {
            "Second attempts."),
     SERIES("sluiced_pool_retries_spent_total", "pool", COUNTER, POOL, SL_POOL_RETRIES_SPENT,
            "Second attempts that were due, but the retry budget was empty."),
+    SERIES("sluiced_pool_fallbacks_total", "pool", COUNTER, POOL, SL_POOL_FALLBACKS,
+           "Requests that went to the pool's fallback, because none of its own endpoints was "
+           "ready."),
     SERIES("sluiced_pool_cancels_total", "pool", COUNTER, POOL, SL_POOL_CANCELS,
            "Requests cut at an endpoint because their client left: aborted generations."),
     SERIES("sluiced_pool_cancel_seconds", "pool", HISTOGRAM, POOL, SL_POOL_CANCEL,

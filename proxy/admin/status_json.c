@@ -236,6 +236,7 @@ static json_t *pool_of(struct builder *b, size_t i)
     put_text(b, pool, "balance", info.balance);
     put_text(b, pool, "source", info.source);
     put_text(b, pool, "health", info.health);
+    put_text(b, pool, "fallback", info.fallback);
     put_bool(b, pool, "tls", info.tls);
     (void)put(b, pool, "discovery", discovery_of(b, &info));
     put_n(b, pool, "picks", info.picks_n);

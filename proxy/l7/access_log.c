@@ -204,6 +204,10 @@ static void put_upstream(struct line *l, const struct sl_exchange *x)
         PUT(l, ",\"pool\":");
         put_str(l, x->side->pool->conf->name);
     }
+    if (x->side != x->home) {
+        PUT(l, ",\"fallback_of\":");
+        put_str(l, x->home->pool->conf->name);
+    }
     if (x->last != NULL) {
         const struct sl_endpoint *ep = x->last;
         char text[160];

@@ -8,6 +8,7 @@
 
 #define CLASS_UNSAID 2 /* some may be more urgent than who says nothing, and some less */
 
+/* Of the pool where x is, which is where it waits. */
 static struct sl_pool_queue *queue_of(const struct sl_exchange *x)
 {
     return &x->side->pool->pool->queue;
@@ -18,9 +19,9 @@ static struct sl_pool_queue_cell *cell_of(const struct sl_exchange *x)
     return &queue_of(x)->cells[x->w->idx];
 }
 
-static bool is_limited(const struct sl_exchange *x)
+static bool is_limited(const struct sl_view_side *side)
 {
-    const struct sl_limits_config *limits = &x->side->pool->conf->limits;
+    const struct sl_limits_config *limits = &side->pool->conf->limits;
 
     return (limits->in_flight_n | limits->per_endpoint_n) != 0;
 }
@@ -50,7 +51,7 @@ static bool must_yield(struct sl_exchange *x)
     uint64_t now_ms = sl_loop_now_ms(x->w->loop);
     uint32_t before;
 
-    if (!is_limited(x)) {
+    if (!is_limited(x->side)) {
         return false; /* there is room for all, or for nobody */
     }
     before = sl_pool_queue_before(queue_of(x), x->w->idx, x->waiter.rank_ms);
@@ -172,20 +173,32 @@ void sl_admission_look(struct sl_l7 *w)
 
 /* ---- Places */
 
-bool sl_admission_take_place(struct sl_exchange *x)
+bool sl_admission_take_place(const struct sl_exchange *x, const struct sl_view_side *side,
+                             struct sl_pool_queue **place)
 {
-    if (x->holds_place || x->side->pool->conf->limits.in_flight_n == 0) {
-        return true;
+    struct sl_pool_queue *q = &side->pool->pool->queue;
+    bool held = x->place_of == q;
+
+    if (!held && side->pool->conf->limits.in_flight_n != 0 && !sl_pool_queue_take_place(q, &held)) {
+        return false;
     }
-    return sl_pool_queue_take_place(queue_of(x), &x->holds_place);
+    *place = held ? q : NULL;
+    return true;
 }
 
-void sl_admission_give_place(struct sl_exchange *x)
+void sl_admission_give_place(const struct sl_exchange *x, struct sl_pool_queue *place)
 {
-    if (x->holds_place) {
-        x->holds_place = false;
-        sl_pool_queue_give_place(queue_of(x));
+    if (place != NULL && place != x->place_of) {
+        sl_pool_queue_give_place(place);
     }
+}
+
+void sl_admission_hold_place(struct sl_exchange *x, struct sl_pool_queue *place)
+{
+    struct sl_pool_queue *before = x->place_of;
+
+    x->place_of = place;
+    sl_admission_give_place(x, before);
 }
 
 void sl_admission_wake(struct sl_exchange *x)
@@ -214,17 +227,20 @@ static uint8_t class_of(const struct sl_exchange *x, const char *header)
     return said ? (uint8_t)(h->value.ptr[0] - '0') : CLASS_UNSAID;
 }
 
-bool sl_admission_is_turn(const struct sl_exchange *x)
+bool sl_admission_is_turn(const struct sl_exchange *x, const struct sl_view_side *side)
 {
-    const struct sl_pool_queue *q = queue_of(x);
+    const struct sl_pool_queue *q = &side->pool->pool->queue;
 
-    if (cell_of(x)->n > 0) {
+    if (x->attempts_n > 0 || (x->waiter.waits && x->side == side)) {
+        return true; /* it has had its turn, or is asked because it is now */
+    }
+    if (q->cells[x->w->idx].n > 0) {
         return false;
     }
-    if (!is_limited(x) || sl_pool_queue_waiting_n(q) == 0) {
+    if (!is_limited(side) || sl_pool_queue_waiting_n(q) == 0) {
         return true;
     }
-    const struct sl_queue_config *conf = &x->side->pool->conf->queue;
+    const struct sl_queue_config *conf = &side->pool->conf->queue;
     uint64_t rank_ms =
         sl_pool_queue_rank_ms(sl_loop_now_ms(x->w->loop), class_of(x, conf->priority_header),
                               conf->timeout_ms / SL_QUEUE_CLASSES_N);
@@ -254,7 +270,7 @@ void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
     const struct sl_queue_config *conf = &x->side->pool->conf->queue;
     uint64_t waited_ms = x->queued_us / 1000;
 
-    sl_admission_give_place(x);
+    sl_admission_hold_place(x, NULL);
     if (x->queued_us > 0 && waited_ms >= conf->timeout_ms) { /* in waits before this one */
         sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
         return;
@@ -303,8 +319,8 @@ void sl_admission_end(struct sl_exchange *x)
     if (x->waiter.waits) {
         leave(x, false);
     }
-    sl_admission_give_place(x);
-    if (is_limited(x)) {
+    sl_admission_hold_place(x, NULL);
+    if (is_limited(x->side)) {
         sl_admission_wake(x);
     }
 }

@@ -25,18 +25,22 @@
 void sl_admission_init(struct sl_l7 *w);
 void sl_admission_fini(struct sl_l7 *w);
 
-/* Whether x, which is new, may try now: nobody of its pool waits who came before. */
-bool sl_admission_is_turn(const struct sl_exchange *x);
+/* Whether x may try side's pool now: nobody waits there who came before. */
+bool sl_admission_is_turn(const struct sl_exchange *x, const struct sl_view_side *side);
 
-/* A place within the pool's limit, if there is a limit and x has none yet. False: all are taken. */
-bool sl_admission_take_place(struct sl_exchange *x) SL_MUST_CHECK;
-void sl_admission_give_place(struct sl_exchange *x); /* if it has one */
+/* A place within the limit of side's pool, the one that x holds there or a new one. False: all are
+ * taken. *place: NULL where there is no limit. give_place undoes it, hold_place makes it x's, in
+ * the place of the one that it has. */
+bool sl_admission_take_place(const struct sl_exchange *x, const struct sl_view_side *side,
+                             struct sl_pool_queue **place) SL_MUST_CHECK;
+void sl_admission_give_place(const struct sl_exchange *x, struct sl_pool_queue *place);
+void sl_admission_hold_place(struct sl_exchange *x, struct sl_pool_queue *place);
 
 /* x waits, because there is no room for it, or (lacks_endpoints) nobody to send it to; or is
  * answered that it cannot, and gone. */
 void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints);
 
-/* x, which may have waited, is sent. */
+/* x, which may have waited where it is, is sent. */
 void sl_admission_begin(struct sl_exchange *x);
 
 /* x has ended, whatever it did. Once, and before it is counted and logged. */

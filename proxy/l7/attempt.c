@@ -2,6 +2,7 @@
 #include "attempt.h"
 
 #include "admission.h"
+#include "balance_key.h"
 #include "exchange_internal.h"
 #include "h1_upstream.h"
 
@@ -92,25 +93,96 @@ void sl_attempt_send(struct sl_exchange *x)
     sl_exchange_await(x);
 }
 
-/* An endpoint that was not tried, counted as in flight; NULL when there is none. */
-static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *set,
-                                enum sl_tier *tier)
+/* ---- Where to */
+
+/* What x may be sent to; nobody else is, until it goes there or leaves it. */
+struct aim {
+    const struct sl_view_side *side;
+    struct sl_endpoint_set *set; /* pinned */
+    struct sl_endpoint *ep;      /* not tried yet; counted in flight */
+    struct sl_pool_queue *place; /* see sl_admission_take_place */
+};
+
+/* Somebody of side's pool. No room: somebody would do, but is busy, or others wait for him. */
+static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_side *side,
+                                   bool only_ready, struct aim *out)
 {
-    struct sl_pick ctx = {
+    const struct sl_pick ctx = {
         .now_ms = now_ms(x),
-        .key_hash = x->key_hash,
+        .key_hash = side == x->side ? x->key_hash : sl_balance_key(x, side->pool->conf),
         .tried = x->tried,
         .tried_n = x->tried_n,
         .again = x->waiter.waits,
+        .only_ready = only_ready,
     };
-    return sl_pool_pick(set, x->w->idx, &ctx, tier);
+    struct aim aim = {.side = side, .set = sl_pool_pin(side->pool->pool, x->w->idx)};
+    enum sl_tier tier = SL_TIER_READY;
+
+    if (aim.set == NULL) {
+        return SL_ATTEMPT_NO_ENDPOINT;
+    }
+    if (sl_admission_is_turn(x, side) && sl_admission_take_place(x, side, &aim.place)) {
+        aim.ep = sl_pool_pick(aim.set, x->w->idx, &ctx, &tier);
+    } else if (only_ready && !sl_pool_has_ready(aim.set, &ctx)) {
+        tier = SL_TIERS_N; /* those that wait for it are no reason to stay */
+    }
+    if (aim.ep == NULL) {
+        sl_pool_unpin(aim.set, x->w->idx);
+        sl_admission_give_place(x, aim.place);
+        return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
+    }
+    *out = aim;
+    return SL_ATTEMPT_BEGUN;
 }
 
-/* Connects to ep, which was picked from set, which is pinned. */
-static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
+/* Somebody ready, of side's pool or of those that it falls back on; else anybody, in the same
+ * order. *where: the pool that has no room. */
+static enum sl_attempt_room find_aim(struct sl_exchange *x, const struct sl_view_side *first,
+                                     struct aim *out, const struct sl_view_side **where)
 {
+    bool only_ready = first->fallback != NULL;
+
+    for (;; only_ready = false) {
+        for (const struct sl_view_side *s = first; s != NULL; s = s->fallback) {
+            enum sl_attempt_room room = aim_at(x, s, only_ready, out);
+            if (room != SL_ATTEMPT_NO_ENDPOINT) {
+                *where = s;
+                return room;
+            }
+        }
+        if (!only_ready) {
+            return SL_ATTEMPT_NO_ENDPOINT;
+        }
+    }
+}
+
+/* x, which runs nowhere and waits nowhere, is with side's pool from now on. */
+static void move_to(struct sl_exchange *x, const struct sl_view_side *side)
+{
+    if (side == x->side) {
+        return;
+    }
+    if (x->side == x->home) {
+        sl_series_add(x->home->pool->series, x->w->idx, SL_POOL_FALLBACKS, 1);
+    }
+    if (x->attempts_n > 0) {
+        sl_admission_wake(x); /* where it has had a place */
+    }
+    x->side = side;
+    x->key_hash = sl_balance_key(x, side->pool->conf);
+    sl_exchange_limit_total(x);
+}
+
+/* Connects. */
+static void attempt_at(struct sl_exchange *x, const struct aim *aim)
+{
+    struct sl_endpoint *ep = aim->ep;
+
     sl_attempt_forget(x);
-    x->set = set;
+    sl_admission_begin(x);
+    sl_admission_hold_place(x, aim->place);
+    move_to(x, aim->side);
+    x->set = aim->set;
     x->endpoint = ep;
     x->last = ep;
     x->tried[x->tried_n++] = ep;
@@ -135,47 +207,49 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     }
 }
 
-enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
+/* *where: the pool that x may wait at. */
+static enum sl_attempt_room try_from(struct sl_exchange *x, const struct sl_view_side **where)
 {
-    enum sl_tier tier = SL_TIER_READY;
-    struct sl_endpoint *ep = NULL;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
+    /* A retry goes on where it is; who waits may have come too far. */
+    const struct sl_view_side *first = x->attempts_n > 0 && !x->waiter.waits ? x->side : x->home;
+    struct aim aim;
 
-    if (set == NULL) {
+    *where = first;
+    enum sl_attempt_room room = find_aim(x, first, &aim, where);
+    if (room == SL_ATTEMPT_BEGUN) {
+        attempt_at(x, &aim);
+    } else if (room == SL_ATTEMPT_NO_ENDPOINT && !sl_pool_is_synced(first->pool->pool, x->w->idx)) {
         sl_exchange_fail(x, SL_REASON_POOL_NOT_SYNCED);
         return SL_ATTEMPT_BEGUN;
     }
-    if (sl_admission_take_place(x)) {
-        ep = pick(x, set, &tier);
-    }
-    if (ep == NULL) {
-        sl_pool_unpin(set, x->w->idx);
-        sl_admission_give_place(x);
-        return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
-    }
-    sl_admission_begin(x);
-    attempt_at(x, set, ep);
-    return SL_ATTEMPT_BEGUN;
+    return room;
+}
+
+enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
+{
+    const struct sl_view_side *where;
+
+    return try_from(x, &where);
 }
 
 void sl_attempt_begin(struct sl_exchange *x)
 {
-    enum sl_attempt_room room = SL_ATTEMPT_NO_ROOM;
+    const struct sl_view_side *where;
 
     if (x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N) {
         sl_exchange_fail(x, x->last_failure);
         return;
     }
-    if (x->attempts_n > 0 || sl_admission_is_turn(x)) { /* it has had its turn, or it is now */
-        room = sl_attempt_try(x);
-    }
+    enum sl_attempt_room room = try_from(x, &where);
     if (room == SL_ATTEMPT_BEGUN) {
         return;
     }
     /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
-    if (x->counts_retry || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
+    if (x->retry_of != NULL || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
         sl_exchange_fail(x, x->last_failure);
     } else {
+        sl_admission_hold_place(x, NULL);
+        move_to(x, where);
         sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
     }
 }
@@ -191,7 +265,7 @@ static bool may_repeat(struct sl_exchange *x)
 {
     struct sl_pool *pool = x->side->pool->pool;
 
-    if (!x->replay_whole || x->response_started || x->counts_retry ||
+    if (!x->replay_whole || x->response_started || x->retry_of != NULL ||
         x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
     {
         return false;
@@ -200,7 +274,7 @@ static bool may_repeat(struct sl_exchange *x)
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_SPENT, 1);
         return false;
     }
-    x->counts_retry = true;
+    x->retry_of = &pool->retries;
     return true;
 }
 
@@ -250,26 +324,30 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
 bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
 {
     if (head->status != 503 || x->retry_after_ms == 0 ||
-        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole || x->counts_retry ||
+        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole || x->retry_of != NULL ||
         x->request.upgrade.len > 0)
     {
         return false; /* before anybody is picked for it, and counted */
     }
     static const struct sl_outcome unused = {.abandoned = true};
-    enum sl_tier tier;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
-    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier) : NULL;
-    if (other == NULL || tier != SL_TIER_READY || !may_repeat(x)) {
-        if (other != NULL) {
-            sl_pool_done(set, x->w->idx, other, &unused, now_ms(x));
-        }
-        if (set != NULL) {
-            sl_pool_unpin(set, x->w->idx);
-        }
+    enum sl_attempt_room room = SL_ATTEMPT_NO_ENDPOINT;
+    struct aim aim;
+    for (const struct sl_view_side *s = x->side; s != NULL && room == SL_ATTEMPT_NO_ENDPOINT;
+         s = s->fallback)
+    {
+        room = aim_at(x, s, true, &aim);
+    }
+    if (room != SL_ATTEMPT_BEGUN) {
+        return false;
+    }
+    if (!may_repeat(x)) {
+        sl_pool_done(aim.set, x->w->idx, aim.ep, &unused, now_ms(x));
+        sl_pool_unpin(aim.set, x->w->idx);
+        sl_admission_give_place(x, aim.place);
         return false;
     }
     sl_attempt_let_go(x, false);
     sl_attempt_end(x, SL_VERDICT_ANSWERED);
-    attempt_at(x, set, other);
+    attempt_at(x, &aim);
     return true;
 }

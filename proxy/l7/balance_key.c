@@ -74,9 +74,9 @@ static struct sl_slice find(const struct sl_exchange *x, const struct sl_balance
     return nothing;
 }
 
-uint64_t sl_balance_key(const struct sl_exchange *x)
+uint64_t sl_balance_key(const struct sl_exchange *x, const struct sl_pool_config *conf)
 {
-    struct sl_slice value = find(x, &x->side->pool->conf->balance_key);
+    struct sl_slice value = find(x, &conf->balance_key);
 
     if (value.len == 0) {
         return 0;

@@ -13,8 +13,8 @@
 
 #include <stdint.h>
 
-/* The hash of the key's value, never 0; 0: the pool wants none, or the request has none, or an
- * empty one. x has its side. */
-uint64_t sl_balance_key(const struct sl_exchange *x);
+/* The hash of the key's value for a pool of conf, never 0; 0: the pool wants none, or the request
+ * has none, or an empty one. */
+uint64_t sl_balance_key(const struct sl_exchange *x, const struct sl_pool_config *conf);
 
 #endif

@@ -89,8 +89,8 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
 
     sl_attempt_let_go(x, whole && x->request_ended);
     sl_attempt_end(x, reason == SL_REASON_OK ? SL_VERDICT_ANSWERED : SL_VERDICT_ABANDONED);
-    if (x->counts_retry) {
-        sl_retry_budget_done(&x->side->pool->pool->retries);
+    if (x->retry_of != NULL) {
+        sl_retry_budget_done(x->retry_of);
     }
     sl_admission_end(x);
     count(x, reason);
@@ -186,17 +186,16 @@ void sl_exchange_start(struct sl_exchange *x)
         sl_exchange_fail(x, SL_REASON_NO_ROUTE);
         return;
     }
-    x->side = &x->route->sides[x->route->split != NULL ? sl_split_pick(x->route->split) : 0];
-    x->key_hash = sl_balance_key(x);
+    x->home = &x->route->sides[x->route->split != NULL ? sl_split_pick(x->route->split) : 0];
+    x->side = x->home;
+    x->key_hash = sl_balance_key(x, pool_conf(x));
     if (r->framing.kind == SL_FRAMING_LENGTH &&
         r->framing.length_bytes > x->route->conf->max_body_bytes)
     {
         sl_exchange_fail(x, SL_REASON_BODY_TOO_LARGE);
         return;
     }
-    if (pool_conf(x)->timeouts.total_ms != 0) {
-        x->total_due_ms = now_ms(x) + pool_conf(x)->timeouts.total_ms;
-    }
+    sl_exchange_limit_total(x);
     sl_attempt_begin(x);
 }
 

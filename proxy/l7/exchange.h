@@ -142,7 +142,8 @@ struct sl_exchange {
     struct sl_view *view;   /* pinned */
     const struct sl_view_listener *listener;
     const struct sl_view_route *route;
-    const struct sl_view_side *side;
+    const struct sl_view_side *home; /* what was chosen for it, and where it looks first */
+    const struct sl_view_side *side; /* that, or the fallback where it is, or was last */
     struct sl_endpoint_set *set;    /* of the last attempt, pinned to the end: last belongs to it */
     struct sl_endpoint *endpoint;   /* of the attempt that runs */
     const struct sl_endpoint *last; /* of the last attempt, for the log */
@@ -171,9 +172,11 @@ struct sl_exchange {
     bool response_started; /* the downstream was given a head */
     bool reused;           /* the attempt runs on a kept connection, which has said nothing yet */
     bool wants_new;        /* kept connections are not to be trusted any more */
-    bool counts_retry;     /* holds a place in the pool's retry budget */
-    bool holds_place;      /* among those that the pool's limit allows */
     enum sl_reason last_failure;
+
+    /* Held until it ends: x may be at another pool by then. */
+    struct sl_retry_budget *retry_of; /* a retry that counts there; NULL: none */
+    struct sl_pool_queue *place_of;   /* a place within that pool's limit; NULL: none */
 
     uint16_t status;
     uint32_t retry_after_ms; /* asked for by the attempt's 503 or 429; 0: not */

@@ -18,6 +18,13 @@ static uint64_t due_ms(const struct sl_exchange *x, uint64_t after_ms)
     return after_ms != 0 ? now_ms(x) + after_ms : UINT64_MAX;
 }
 
+void sl_exchange_limit_total(struct sl_exchange *x)
+{
+    uint64_t total_ms = x->side->pool->conf->timeouts.total_ms;
+
+    x->total_due_ms = total_ms != 0 ? x->start_us / 1000 + total_ms : UINT64_MAX;
+}
+
 static void arm(struct sl_exchange *x)
 {
     uint64_t due = x->phase_due_ms < x->total_due_ms ? x->phase_due_ms : x->total_due_ms;

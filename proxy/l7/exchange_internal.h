@@ -18,6 +18,9 @@ void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason);
 /* x is in phase, for at most after_ms; 0: this phase has no limit of its own. */
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms);
 
+/* From its start, x may take as long as x->side's pool allows. In force with the next phase. */
+void sl_exchange_limit_total(struct sl_exchange *x);
+
 /* All there is of the request was given to the upstream: waits for the rest of it, or the answer.
  */
 void sl_exchange_await(struct sl_exchange *x);

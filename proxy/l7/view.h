@@ -38,14 +38,16 @@ struct sl_view_pool {
 
 struct sl_view_side {
     struct sl_view_pool *pool;
-    struct sl_series *series; /* of (listener, route, pool) */
+    struct sl_series *series;            /* of (listener, route, pool) */
+    const struct sl_view_side *fallback; /* where its pool has nobody ready; NULL: nowhere */
 };
 
 struct sl_view_route {
     const struct sl_route_config *conf;
     struct sl_split *split; /* NULL: one side */
-    struct sl_view_side *sides;
+    struct sl_view_side *sides; /* behind those of the split: what they fall back on */
     size_t sides_n;
+    size_t made_n; /* of both */
 };
 
 struct sl_view_listener {

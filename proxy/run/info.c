@@ -130,6 +130,16 @@ static void route_info(struct sl_control *c, size_t listener, size_t i, struct s
     }
 }
 
+static uint64_t requests_n(const struct sl_series *series)
+{
+    uint64_t n = 0;
+
+    for (size_t reason = 0; reason < SL_REASONS_N * SL_CODE_CLASSES_N; reason++) {
+        n += sl_series_sum(series, SL_ROUTE_REQUESTS + reason);
+    }
+    return n;
+}
+
 static void side_info(struct sl_control *c, size_t listener, size_t route, size_t i,
                       struct sl_side_info *out)
 {
@@ -143,8 +153,8 @@ static void side_info(struct sl_control *c, size_t listener, size_t route, size_
     if (r->split != NULL) {
         picked_n = of(c)->side_counts[i];
     } else {
-        for (size_t reason = 0; reason < SL_REASONS_N * SL_CODE_CLASSES_N; reason++) {
-            picked_n += sl_series_sum(r->sides[0].series, SL_ROUTE_REQUESTS + reason);
+        for (const struct sl_view_side *s = r->sides; s != NULL; s = s->fallback) {
+            picked_n += requests_n(s->series);
         }
     }
     *out = (struct sl_side_info){
@@ -169,6 +179,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
     *out = (struct sl_pool_info){
         .name = vp->conf->name,
         .balance = vp->conf->balance,
+        .fallback = vp->conf->fallback != NULL ? vp->conf->fallback : "",
         .source = source->ops->name,
         .health = checks[vp->conf->health.kind],
         .tls = vp->conf->tls != NULL,

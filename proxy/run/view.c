@@ -161,6 +161,38 @@ static int open_listener(struct sl_process *p, const struct sl_listener_config *
     return SL_OK;
 }
 
+static int make_side(struct sl_process *p, struct sl_view_pool *pool,
+                     const struct sl_listener_config *listener, struct sl_view_route *r)
+{
+    struct sl_view_side *side = &r->sides[r->made_n];
+    const char *labels[] = {listener->name, r->conf->name, pool->conf->name};
+    int rc = sl_series_get(p->registry, SL_SCOPE_ROUTE, labels, &side->series);
+
+    if (rc == SL_OK) {
+        side->pool = pool;
+        r->made_n++;
+    }
+    return rc;
+}
+
+/* Each side has a chain of its own, so that a side of the split is not also somebody's fallback. */
+static int make_fallbacks(struct sl_process *p, struct sl_view *view,
+                          const struct sl_listener_config *listener, struct sl_view_route *r)
+{
+    for (size_t i = 0; i < r->sides_n; i++) {
+        struct sl_view_side *side = &r->sides[i];
+        while (side->pool->conf->fallback != NULL) {
+            struct sl_view_side *next = &r->sides[r->made_n];
+            if (make_side(p, &view->pools[side->pool->conf->fallback_idx], listener, r) != SL_OK) {
+                return SL_ENOMEM;
+            }
+            side->fallback = next;
+            side = next;
+        }
+    }
+    return SL_OK;
+}
+
 static int build_route(struct sl_process *p, struct sl_view *view,
                        const struct sl_listener_config *listener,
                        const struct sl_route_config *conf, struct sl_view_route *r,
@@ -169,19 +201,19 @@ static int build_route(struct sl_process *p, struct sl_view *view,
     uint32_t weights[SL_SPLIT_SIDES_MAX_N];
 
     r->conf = conf;
-    r->sides = sl_alloc_array(conf->sides_n, sizeof(r->sides[0]));
+    r->sides = sl_alloc_array(conf->sides_n * (1 + SL_FALLBACKS_MAX_N), sizeof(r->sides[0]));
     if (r->sides == NULL) {
         return no_memory(err);
     }
     for (size_t i = 0; i < conf->sides_n; i++) {
-        const struct sl_split_side *side = &conf->sides[i];
-        const char *labels[] = {listener->name, conf->name, side->pool};
-        if (sl_series_get(p->registry, SL_SCOPE_ROUTE, labels, &r->sides[i].series) != SL_OK) {
+        if (make_side(p, &view->pools[conf->sides[i].pool_idx], listener, r) != SL_OK) {
             return no_memory(err);
         }
         r->sides_n++;
-        r->sides[i].pool = &view->pools[side->pool_idx];
-        weights[i] = side->weight;
+        weights[i] = conf->sides[i].weight;
+    }
+    if (make_fallbacks(p, view, listener, r) != SL_OK) {
+        return no_memory(err);
     }
     return conf->sides_n > 1 ? sl_split_build(weights, conf->sides_n, &r->split, err) : SL_OK;
 }
@@ -272,7 +304,7 @@ static void free_listener(struct sl_view_listener *vl)
 {
     for (size_t r = 0; r < vl->routes_n; r++) {
         struct sl_view_route *route = &vl->routes[r];
-        for (size_t i = 0; i < route->sides_n; i++) {
+        for (size_t i = 0; i < route->made_n; i++) {
             sl_series_unref(&route->sides[i].series);
         }
         sl_split_free(route->split);

@@ -351,6 +351,19 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
     return false;
 }
 
+bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx)
+{
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        if (m->weight > 0 && sl_endpoint_suits(m, SL_TIER_READY, ctx->now_ms) &&
+            !sl_pick_tried(ctx, m->endpoint))
+        {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used)
 {
@@ -372,11 +385,11 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
         if (ep != NULL || is_full(set, ctx, tier)) {
             break;
         }
-        tier++;
+        tier = ctx->only_ready ? SL_TIERS_N : tier + 1;
     }
     *tier_used = tier;
     if (ep == NULL) {
-        if (tier == SL_TIERS_N && !ctx->again) {
+        if (tier == SL_TIERS_N && !ctx->again && !ctx->only_ready) {
             count(cell, SL_POOL_NOBODY);
         }
         return NULL;

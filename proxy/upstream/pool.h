@@ -112,12 +112,22 @@ static inline bool sl_endpoint_is_named(const struct sl_endpoint *ep, uint32_t w
 struct sl_endpoint_set *sl_pool_pin(struct sl_pool *pool, uint32_t worker_idx);
 void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx); /* set may be gone then */
 
+/* Worker: whether there is one. */
+static inline bool sl_pool_is_synced(const struct sl_pool *pool, uint32_t worker_idx)
+{
+    return pool->cells[worker_idx].set != NULL;
+}
+
 /* Worker: chooses an endpoint and counts it in flight, never more than its cap. NULL: nobody, in no
  * tier. ctx->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
  * which there would be some had they room, for it is better to wait for these than to go to a worse
- * one; SL_TIERS_N: there is none at all. set is pinned, by the exchange. */
+ * one; SL_TIERS_N: there is none at all, or with ctx->only_ready no ready one. set is pinned, by
+ * the exchange. */
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used);
+
+/* Worker: whether somebody is ready, with room or without. O(members). */
+bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx);
 
 /* Worker: how the attempt at ep that pick began has ended; once for each pick. */
 void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_endpoint *ep,

@@ -136,7 +136,7 @@ static void a_request_that_was_served_says_by_whom(void **state)
     (void)state;
     f.x.listener = &f.listener;
     f.x.route = &f.route;
-    f.x.side = &f.side;
+    f.x.side = f.x.home = &f.side;
     f.x.last = &f.endpoint;
     f.x.attempts_n = 2;
     f.x.bytes_in = 3;
@@ -152,6 +152,19 @@ static void a_request_that_was_served_says_by_whom(void **state)
                            "\"pool\":\"chat\",\"endpoint\":\"10.0.0.1:8000\","
                            "\"pod\":\"chat-0\",\"tries\":2,"));
     assert_non_null(strstr(f.text, "\"peer\":\"spiffe://corp/a\""));
+}
+
+static void a_request_that_fell_back_says_from_where(void **state)
+{
+    static const struct sl_pool_config spare_conf = {.name = "spare"};
+    static struct sl_view_pool spare = {.conf = &spare_conf};
+    static const struct sl_view_side spare_side = {.pool = &spare};
+    (void)state;
+
+    f.x.home = &f.side;
+    f.x.side = &spare_side;
+    sl_access_log_exchange(f.log, &f.x, "ok");
+    assert_non_null(strstr(written(), "\"pool\":\"spare\",\"fallback_of\":\"chat\",\"tries\":"));
 }
 
 static void the_client_is_whom_a_trusted_proxy_names_and_the_proxy_is_shown(void **state)
@@ -264,6 +277,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
         TEST(a_request_that_went_nowhere_has_no_pool_and_no_endpoint),
         TEST(a_request_that_was_served_says_by_whom),
+        TEST(a_request_that_fell_back_says_from_where),
         TEST(the_client_is_whom_a_trusted_proxy_names_and_the_proxy_is_shown),
         TEST(a_trusted_proxy_that_names_nobody_is_the_client),
         TEST(what_a_client_writes_cannot_break_out_of_its_line),

@@ -36,7 +36,7 @@ static void check_key(const char *value, const char *what)
 {
     uint64_t expected = value != NULL ? sl_hash(sl_slice_of(value), 0) : 0;
 
-    check(sl_balance_key(&x) == expected, "%s: the key is not %s", what,
+    check(sl_balance_key(&x, &conf) == expected, "%s: the key is not %s", what,
           value != NULL ? value : "absent");
 }
 

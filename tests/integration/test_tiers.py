@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who comes first: the pool that falls back on another one, and the zone that is our own."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from lib.config import config, pool, route
+from lib.load import Load
+from lib.sluiced import Sluiced, named, run_cli
+from lib.wait import wait_until
+from lib.wire import Wait, Wire, answer_bytes, request_bytes
+
+QUICK = {"tcp": True, "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 1}
+ANSWER_N = 12
+
+
+def listed(path: Path, *endpoints: Any) -> None:
+    """Replaces a file of endpoints in one step."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps({"endpoints": list(endpoints)}))
+    os.replace(fresh, path)
+
+
+def asked(proxy: Sluiced, count: int = ANSWER_N) -> set:
+    """The bodies of some answers, all of which are 200."""
+    answers = [proxy.get("/version") for _ in range(count)]
+    assert {answer.status for answer in answers} == {200}, answers
+    return {answer.fields.get("x-model-version") for answer in answers}
+
+
+def drain(proxy: Sluiced, *args: str) -> None:
+    """Takes an endpoint out by hand, or back in."""
+    result = run_cli("drain", *args, "--admin", proxy.address("admin"))
+    assert result.code == 0, result.stderr
+
+
+# ---- Fallback
+
+
+def test_fallback_serves_while_the_pool_is_empty(sluiced, model, tmp_path):
+    main, spare = model("--version", "main"), model("--version", "spare")
+    path = tmp_path / "endpoints.json"
+    listed(path)
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(path)}, "fallback": "spare"},
+        "spare": pool(spare.address),
+    }))
+    assert asked(proxy) == {"spare"}
+    line = proxy.access_log()[0]
+    assert (line["pool"], line["fallback_of"], line["endpoint"]) == ("spare", "chat", spare.address)
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == ANSWER_N
+    assert proxy.metric("sluiced_requests_total", route="all", pool="spare", reason="ok",
+                        code="2xx") == ANSWER_N
+    assert proxy.metric("sluiced_pool_queued_total", pool="chat") == 0
+    assert proxy.sides("all") == {"chat": ANSWER_N}
+    assert named(proxy.status()["pools"], "chat")["fallback"] == "spare"
+    listed(path, main.address)
+    wait_until(lambda: asked(proxy, 1) == {"main"}, 10, "the pool to serve", proxy.status)
+    assert asked(proxy) == {"main"}
+    assert "fallback_of" not in proxy.access_log(2 * ANSWER_N + 1)[-1]
+
+
+def test_all_of_a_pool_down_under_load_and_back_without_a_failure(sluiced, model):
+    mains = [model("--version", "main") for _ in range(2)]
+    spare = model("--version", "spare")
+    proxy = sluiced(config({
+        "chat": pool(*[m.address for m in mains], health=dict(QUICK), fallback="spare"),
+        "spare": pool(spare.address, health=dict(QUICK)),
+    }, workers=2))
+    with Load(proxy.address("edge"), request=request_bytes("GET", "/version")) as load:
+        load.wait_more(200)
+        for main in mains:
+            main.kill()
+        wait_until(lambda: proxy.metric("sluiced_pool_fallbacks_total", pool="chat") > 200, 20,
+                   "requests to fall back", proxy.status)
+        for main in mains:
+            proxy.wait_health("chat", main.address, "down")
+        load.wait_more(200)
+        before = proxy.metric("sluiced_pool_picks_total", pool="chat")
+        load.wait_more(200)
+        assert proxy.metric("sluiced_pool_picks_total", pool="chat") == before
+        for main in mains:
+            main.restart()
+        for main in mains:
+            proxy.wait_health("chat", main.address, "up")
+        wait_until(lambda: asked(proxy, 1) == {"main"}, 20, "the pool to serve", proxy.status)
+        load.wait_more(200)
+        assert not load.failures, load.failures[:3]
+    assert asked(proxy) == {"main"}
+
+
+def test_last_resort_of_the_first_pool_comes_behind_all_that_are_ready(sluiced, model):
+    """Of three in a row: the ready one of the last; and with nobody ready, the first."""
+    pods = {name: model("--version", name) for name in ("a", "b", "c")}
+    down = {"http": "/health", "interval": "100ms", "timeout": "100ms", "rise": 1, "fall": 1}
+    proxy = sluiced(config({
+        "a": pool(pods["a"].address, health=dict(down), fallback="b"),
+        "b": pool(pods["b"].address, health=dict(down), fallback="c"),
+        "c": pool(pods["c"].address, health=dict(down)),
+    }))
+    for name, expected in (("a", "b"), ("b", "c"), ("c", "a")):
+        pods[name].control(health=503)
+        proxy.wait_health(name, pods[name].address, "down")
+        assert asked(proxy) == {expected}
+    assert proxy.metric("sluiced_pool_picks_any_total", pool="a") == ANSWER_N
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="a") == 2 * ANSWER_N
+
+
+def test_drain_by_hand_of_the_last_one_moves_to_the_fallback(sluiced, model):
+    main, spare = model("--version", "main"), model("--version", "spare")
+    proxy = sluiced(config({"chat": pool(main.address, fallback="spare"),
+                            "spare": pool(spare.address)}))
+    assert asked(proxy) == {"main"}
+    drain(proxy, main.address)
+    assert asked(proxy) == {"spare"}
+    drain(proxy, main.address, "--undo")
+    assert asked(proxy) == {"main"}
+
+
+def test_full_endpoints_are_waited_for_and_not_left(sluiced, upstream, model):
+    gate = threading.Event()
+    full = upstream([[Wait(gate), answer_bytes(b"first")], [answer_bytes(b"second")]])
+    spare = model()
+    proxy = sluiced(config({
+        "chat": pool(full.address, health="off", limits={"per_endpoint": 1}, fallback="spare",
+                     queue={"timeout": "60s"}),
+        "spare": pool(spare.address),
+    }, workers=1))
+    wires = [Wire(proxy.address("edge")) for _ in range(2)]
+    wires[0].send(request_bytes("GET", "/"))
+    wait_until(lambda: full.requests, 10, "the first")
+    wires[1].send(request_bytes("GET", "/"))
+    wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="chat") == 1, 10, "the second")
+    gate.set()
+    assert [wire.reader.response().body for wire in wires] == [b"first", b"second"]
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == 0
+    for wire in wires:
+        wire.close()
+
+
+def test_limits_and_queue_are_those_of_the_pool_that_serves(sluiced, upstream, tmp_path):
+    """The fallback has one place: who is next waits there, and goes to the first pool if that
+    comes back sooner."""
+    gate = threading.Event()
+    spare = upstream([[Wait(gate), answer_bytes(b"spare")]])
+    main = upstream([[answer_bytes(b"main")]])
+    path = tmp_path / "endpoints.json"
+    listed(path)
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(path)}, "health": "off", "fallback": "spare",
+                 "limits": {"in_flight": 1}, "queue": "off"},
+        "spare": pool(spare.address, health="off", limits={"in_flight": 1},
+                      queue={"timeout": "60s"}),
+    }, workers=1))
+    wires = [Wire(proxy.address("edge")) for _ in range(2)]
+    wires[0].send(request_bytes("GET", "/"))
+    wait_until(lambda: spare.requests, 10, "the first")
+    pools = proxy.status()["pools"]
+    assert [named(pools, name)["places"] for name in ("chat", "spare")] == [0, 1]
+    wires[1].send(request_bytes("GET", "/"))
+    wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="spare") == 1, 10, "the second")
+    listed(path, main.address)
+    assert wires[1].reader.response().body == b"main"
+    gate.set()
+    assert wires[0].reader.response().body == b"spare"
+
+    def idle() -> bool:
+        pools = proxy.status()["pools"]
+        return not any(p["places"] or p["queued"] or p["endpoints"][0]["in_flight"] for p in pools)
+
+    wait_until(idle, 10, "all to be given back", proxy.status)
+    for wire in wires:
+        wire.close()
+
+
+def test_who_waits_for_an_endpoint_is_served_when_the_fallback_has_one(sluiced, model, tmp_path):
+    spare = model("--version", "spare")
+    paths: Dict[str, Path] = {name: tmp_path / f"{name}.json" for name in ("chat", "spare")}
+    for path in paths.values():
+        listed(path)
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(paths["chat"])}, "fallback": "spare",
+                 "queue": {"timeout": "60s"}},
+        "spare": {"discover": {"file": str(paths["spare"])}},
+    }))
+    with Wire(proxy.address("edge")) as wire:
+        wire.send(request_bytes("GET", "/version"))
+        wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="chat") == 1, 10, "it to wait")
+        listed(paths["spare"], spare.address)
+        assert wire.reader.response().get("x-model-version") == "spare"
+    assert proxy.metric("sluiced_pool_queued", pool="chat") == 0
+
+
+def test_retry_goes_to_the_fallback_where_the_pool_has_nobody_else(sluiced, upstream, model):
+    """A connection that is refused, and a 503 that asks to come later."""
+    busy = upstream([[answer_bytes(b"", "503 Service Unavailable", [("Retry-After", "60")])]])
+    gone, spare = model(), model("--version", "spare")
+    gone.kill()
+    proxy = sluiced(config({
+        "gone": pool(gone.address, health="off", fallback="spare", limits={"in_flight": 1}),
+        "busy": pool(busy.address, health="off", fallback="spare", limits={"in_flight": 1}),
+        "spare": pool(spare.address, limits={"in_flight": 1}),
+    }, routes=[route("gone", "/version", "gone"), route("busy", "/", "busy")]))
+    answer = proxy.get("/version")
+    assert (answer.status, answer.fields["x-model-version"]) == (200, "spare")
+    answer = proxy.get("/v1/models")
+    assert answer.status == 200
+    lines = proxy.access_log(2)
+    assert [(line["pool"], line["fallback_of"], line["tries"]) for line in lines] == [
+        ("spare", "gone", 2), ("spare", "busy", 2)]
+    assert busy.requests
+    assert [p["places"] for p in proxy.status()["pools"]] == [0, 0, 0]
+
+
+def test_timeouts_are_those_of_the_pool_that_serves(sluiced, upstream, tmp_path):
+    gate = threading.Event()
+    spare = upstream([[Wait(gate), answer_bytes()]])
+    path = tmp_path / "endpoints.json"
+    listed(path)
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(path)}, "fallback": "spare"},
+        "spare": pool(spare.address, health="off", timeouts={"total": "200ms"}),
+    }))
+    answer = proxy.get("/")
+    gate.set()
+    assert answer.status == 504 and b"total_timeout" in answer.body
+
+
+def test_each_side_of_a_split_has_its_own_fallback(sluiced, model, tmp_path):
+    stable, spare = model("--version", "stable"), model("--version", "spare")
+    path = tmp_path / "endpoints.json"
+    listed(path)
+    proxy = sluiced(config({
+        "stable": pool(stable.address, fallback="spare"),
+        "canary": {"discover": {"file": str(path)}, "fallback": "stable"},
+        "spare": pool(spare.address),
+    }, routes=[route({"stable": 1, "canary": 1})]))
+    assert asked(proxy) == {"stable"}
+    assert proxy.sides("all") == {"stable": ANSWER_N // 2, "canary": ANSWER_N // 2}
+    drain(proxy, stable.address)
+    assert asked(proxy) == {"spare"}
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="canary") == ANSWER_N
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="stable") == ANSWER_N // 2
+
+
+def test_fallback_may_be_changed_by_a_reload(sluiced, model, tmp_path):
+    spares = {name: model("--version", name) for name in ("one", "two")}
+    path = tmp_path / "endpoints.json"
+    listed(path)
+
+    def conf(fallback: str) -> Any:
+        return config({"chat": {"discover": {"file": str(path)}, "fallback": fallback},
+                       **{name: pool(m.address) for name, m in spares.items()}})
+
+    proxy = sluiced(conf("one"))
+    assert asked(proxy) == {"one"}
+    assert proxy.reload(conf("two"))
+    assert asked(proxy) == {"two"}
+    assert "pools.chat.fallback" in proxy.admin("/config").body.decode()
