@@ -19,6 +19,12 @@ static const struct sl_option endpoint_rows[] = {
      .fallback = "1",
      .max = UINT16_MAX,
      .help = "Its share beside the others; 0: none."},
+    {.name = "zone",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_static_endpoint, zone),
+     .what = "the name of a zone",
+     .check = sl_value_zone,
+     .help = "Where it runs, for prefer_zone."},
 };
 
 const struct sl_section sl_section_endpoint = {
@@ -417,6 +423,19 @@ static const struct sl_option pool_rows[] = {
              "all. `off`: `{size: 0}`. The 503 of one that may not wait, or not any longer, tells "
              "with Retry-After when those that wait now will be served, by the rate at which they "
              "were in the last ten seconds."},
+    {.name = "prefer_zone",
+     .type = SL_OPTION_TEXT,
+     SL_FIELD(sl_pool_config, prefer_zone),
+     .what = "the name of a zone, or auto",
+     .check = sl_value_zone,
+     .help = "Requests go to the endpoints of this zone as long as enough of them are ready: 5 of "
+             "7, by weight; of fewer they take 1.4 times the part that is ready, and the others "
+             "the rest, by whatever policy. What an endpoint of the zone has no room for goes to "
+             "the others at once. `auto`: where we run, by `kubernetes.zone` or "
+             "`kubernetes.node`; until that is known all zones are alike. Endpoints have the zone "
+             "that EndpointSlices, a file or `static` says; hints of EndpointSlices are not looked "
+             "at, for they leave nobody to go to. The zone must bear what it is asked: "
+             "`limits.per_endpoint` says how much that is. Absent: all zones are alike."},
     {.name = "fallback",
      .type = SL_OPTION_OWN,
      .what = "the name of a pool",

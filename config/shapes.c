@@ -198,7 +198,8 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void 
     size_t n = node->children_n;
     struct sl_address *addresses = sl_arena_alloc_array(d->arena, n, sizeof(*addresses));
     uint16_t *weights = sl_arena_alloc_array(d->arena, n, sizeof(*weights));
-    if (addresses == NULL || weights == NULL) {
+    const char **zones = (const char **)sl_arena_alloc_array(d->arena, n, sizeof(*zones));
+    if (addresses == NULL || weights == NULL || zones == NULL) {
         return sl_decode_no_memory(d);
     }
     for (const struct sl_yaml_node *item = node->first; item != NULL; item = item->next) {
@@ -211,9 +212,11 @@ int sl_shape_static(struct sl_decoder *d, const struct sl_yaml_node *node, void 
         worst = sl_decode_worse(worst, rc);
         addresses[item->idx] = e.address;
         weights[item->idx] = e.weight;
+        zones[item->idx] = e.zone;
     }
     c->addresses = addresses;
     c->weights = weights;
+    c->zones = zones;
     c->addresses_n = n;
     return worst == SL_OK ? check_endpoints(d, node, c) : worst;
 }

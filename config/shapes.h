@@ -18,6 +18,7 @@
 struct sl_static_endpoint {
     struct sl_address address;
     uint16_t weight;
+    const char *zone; /* NULL: not given */
 };
 
 /* The pool that a text names, by its place under `pools`; the name is copied. */

@@ -66,7 +66,7 @@ void sl_shape_static_write(struct sl_printer *p, const char *name, const void *b
 {
     const struct sl_discover_config *c = base;
     char address[ADDRESS_TEXT_BYTES];
-    char weight[32];
+    char weight[96];
 
     if (c->kind != SL_DISCOVER_STATIC) {
         return;
@@ -74,7 +74,9 @@ void sl_shape_static_write(struct sl_printer *p, const char *name, const void *b
     size_t mark = sl_print_enter(p, name);
     for (size_t i = 0; i < c->addresses_n; i++) {
         sl_address_format(&c->addresses[i], address, sizeof(address));
-        (void)snprintf(weight, sizeof(weight), "weight %u", c->weights[i]);
+        (void)snprintf(weight, sizeof(weight), "weight %u%s%s", c->weights[i],
+                       c->zones[i] != NULL ? ", zone " : "",
+                       c->zones[i] != NULL ? c->zones[i] : ""); /* a zone has at most 63 */
         sl_print_option(p, address, weight);
     }
     sl_print_leave(p, mark);

@@ -368,7 +368,8 @@ static uint64_t hash_kubernetes_pool(const struct sl_pool_config *pool, uint64_t
     const struct sl_kubernetes_config *k = &pool->discover.kubernetes;
     const char *const texts[] = {k->service, k->slices, k->pods, k->inference_pool, k->port_name};
     /* Whether the pool speaks TLS decides which ports its source may use. */
-    const uint16_t numbers[] = {k->port, (uint16_t)k->api, (uint16_t)k->family, pool->tls != NULL};
+    const uint16_t numbers[] = {k->port, (uint16_t)k->api, (uint16_t)k->family, pool->tls != NULL,
+                                pool->prefer_zone != NULL}; /* hints mean nothing then */
     uint64_t h = hash_u16((uint16_t)k->namespaces.n, seed);
 
     for (size_t i = 0; i < k->namespaces.n; i++) {
@@ -391,7 +392,7 @@ static uint64_t identity_hash(const struct sl_decoder *decoder, const struct sl_
 
     for (size_t i = 0; i < d->addresses_n; i++) {
         sl_address_format(&d->addresses[i], text, sizeof(text));
-        h = hash_u16(d->weights[i], hash_text(text, h));
+        h = hash_text(d->zones[i], hash_u16(d->weights[i], hash_text(text, h)));
     }
     if (d->kind == SL_DISCOVER_FILE) {
         h = hash_text(d->file, h);
@@ -475,5 +476,6 @@ int sl_finish_root(struct sl_decoder *d, const struct sl_yaml_node *node, void *
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                             "expected listeners and pools, found neither: nothing to do"));
     }
-    return sl_decode_worse(check_binds(d, node, c), sl_check_fallbacks(d, c));
+    int rc = sl_decode_worse(check_binds(d, node, c), sl_check_fallbacks(d, c));
+    return sl_decode_worse(rc, sl_check_zones(d, c));
 }

@@ -39,6 +39,8 @@ int sl_finish_pool_tls(struct sl_decoder *d, const struct sl_yaml_node *node, vo
 int sl_finish_pool(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 /* config/fallback.c: that chains of pools end, and are not too long. */
 int sl_check_fallbacks(struct sl_decoder *d, const struct sl_config *c) SL_MUST_CHECK;
+/* config/prefer_zone.c: that pools which prefer a zone can know one. */
+int sl_check_zones(struct sl_decoder *d, const struct sl_config *c) SL_MUST_CHECK;
 int sl_finish_root(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 
 #endif

@@ -11,6 +11,8 @@
 #include "proxy/base/alloc.h"
 #include "proxy/io/loop.h"
 
+#include <stdio.h>
+
 struct static_source {
     struct sl_source base;
     const struct sl_loop *loop;
@@ -35,6 +37,9 @@ static int start(const struct sl_pool_config *pool, const struct sl_config *conf
     for (size_t i = 0; i < c->addresses_n; i++) {
         items[i].address = c->addresses[i];
         items[i].weight = c->weights != NULL ? c->weights[i] : 1;
+        if (c->zones != NULL && c->zones[i] != NULL) {
+            (void)snprintf(items[i].zone, sizeof(items[i].zone), "%s", c->zones[i]); /* fits */
+        }
     }
     const struct sl_snapshot snapshot = {
         .items = items,

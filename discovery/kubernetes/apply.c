@@ -142,9 +142,11 @@ static void push(struct sl_kubernetes *k)
         .items = k->last,
         .n = k->last_n,
         .received_us = k->changed_us,
+        .own_zone = sl_zone_name(&k->zone_sub), /* once it is known it stays */
     };
 
     k->pushed = true;
+    k->zone_pushed = snapshot.own_zone != NULL;
     k->sink->on_snapshot(k->sink, &snapshot);
 }
 
@@ -190,6 +192,9 @@ static int choose_input(struct sl_kubernetes *k, struct sl_merge_input *in, cons
         .has_tls = k->pool->tls != NULL,
         .zone = k->zone != NULL ? k->zone : sl_zone_name(&k->zone_sub),
     };
+    if (k->pool->prefer_zone != NULL) {
+        in->zone = NULL; /* the pool wants to know the others, too */
+    }
     if (c->inference_pool != NULL) {
         return use_inference_pool(k, in, odd);
     }
@@ -226,6 +231,8 @@ static void take_set(struct sl_kubernetes *k, const struct sl_merge_input *in, c
         sl_free(k->last);
         k->last = found;
         k->last_n = found_n;
+    }
+    if (!same || (!k->zone_pushed && sl_zone_name(&k->zone_sub) != NULL)) {
         push(k);
     }
     k->changed_us = 0;

@@ -47,7 +47,8 @@ struct sl_kubernetes {
     uint32_t missing_n; /* answers in a row that there is no such API */
     bool warned_fqdn;
     bool pushed;
-    char note[160]; /* what is wrong with what we were told, "" for nothing */
+    bool zone_pushed; /* and with it where we run */
+    char note[160];   /* what is wrong with what we were told, "" for nothing */
     struct sl_found *last;
     size_t last_n;
     uint64_t applied_at_ms;

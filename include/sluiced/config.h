@@ -156,6 +156,7 @@ struct sl_discover_config {
     enum sl_discover_kind kind;
     const struct sl_address *addresses; /* static */
     const uint16_t *weights;            /* static, one for each; 1 unless given */
+    const char *const *zones;           /* static, one for each; NULL: not given */
     size_t addresses_n;
     struct sl_kubernetes_config kubernetes;
     const char *file; /* see sluiced/endpoint_file.h */
@@ -252,8 +253,9 @@ struct sl_pool_config {
     const struct sl_slow_start_config *slow_start; /* NULL: off */
     struct sl_limits_config limits;
     struct sl_queue_config queue;
-    const char *fallback; /* the pool that is asked where this one has nobody ready; NULL: none */
-    uint32_t fallback_idx; /* in sl_config.pools */
+    const char *prefer_zone; /* whose endpoints come first; "auto": our own; NULL: all are alike */
+    const char *fallback;   /* the pool that is asked where this one has nobody ready; NULL: none */
+    uint32_t fallback_idx;  /* in sl_config.pools */
     uint64_t identity_hash; /* of discover: alike means that the running source may stay */
     struct sl_pos pos;
 };

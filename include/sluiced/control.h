@@ -114,8 +114,8 @@ struct sl_side_info {
 struct sl_pool_info {
     const char *name;
     const char *balance;
-    const char *source; /* "static", "kubernetes", "file" */
-    const char *health; /* "http", "tcp", "none" */
+    const char *source;   /* "static", "kubernetes", "file" */
+    const char *health;   /* "http", "tcp", "none" */
     const char *fallback; /* "": none */
     bool tls;
     struct sl_source_status discovery;
@@ -123,7 +123,11 @@ struct sl_pool_info {
     uint64_t picks_n;
     uint64_t picks_draining_n; /* of them, for want of a ready endpoint */
     uint64_t picks_any_n;      /* of them, for want of a draining one too */
-    uint64_t nobody_n;         /* picks that found no endpoint at all */
+    const char *prefer_zone;   /* "": none */
+    const char *own_zone;      /* that it stands for; "": not known, or none */
+    uint64_t picks_own_zone_n; /* while one was preferred */
+    uint64_t picks_other_zone_n;
+    uint64_t nobody_n; /* picks that found no endpoint at all */
     uint64_t ejections_n;
     uint32_t queued_n; /* requests that wait now */
     uint32_t queue_size_n;

@@ -45,6 +45,7 @@ struct sl_snapshot {
     const struct sl_found *items;
     size_t n;
     uint64_t received_us;
+    const char *own_zone; /* where we run, as a source may learn; NULL: it does not know */
 };
 
 /* Whoever wants snapshots. May not call back into the source. */

@@ -122,6 +122,8 @@ struct sl_member_labels {
 struct sl_set_cell {
     _Alignas(64) struct sl_published_cell published;
     struct sl_balancer *balancer; /* state_bytes of the table, attached when the worker takes it */
+    double own_share;             /* proxy/upstream/zone.c: of the picks, the own zone's */
+    uint64_t looked_at_ms;        /* and when; 0: not yet */
 };
 
 struct sl_endpoint_set {
@@ -129,12 +131,14 @@ struct sl_endpoint_set {
     struct sl_pool *pool;            /* outlives its sets; NULL where a test has none */
     const struct sl_member *members; /* sorted by identity, none twice */
     size_t members_n;
-    struct sl_balancer_table *table; /* immutable once built */
+    struct sl_balancer_table *table; /* immutable once built; NULL: the sides have theirs */
     uint32_t cells_n;
     struct sl_set_cell *cells; /* one a worker */
     struct sl_slow_start_config slow_start;
     uint64_t came_first_ms; /* when the member that came first did; 0: was always there */
     const struct sl_member_labels *labels; /* of members[i]; NULL: no member has any */
+    struct sl_endpoint_set *sides; /* its two, by zone (proxy/upstream/zone.h); NULL: all alike */
+    const char *own_zone;          /* that is preferred, and lives as long; NULL: none */
 };
 
 /* How far a pick may lower its standards. The pool asks in this order and counts each descent. */

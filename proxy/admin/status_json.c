@@ -242,6 +242,10 @@ static json_t *pool_of(struct builder *b, size_t i)
     put_n(b, pool, "picks", info.picks_n);
     put_n(b, pool, "picks_draining", info.picks_draining_n);
     put_n(b, pool, "picks_any", info.picks_any_n);
+    put_text(b, pool, "prefer_zone", info.prefer_zone);
+    put_text(b, pool, "own_zone", info.own_zone);
+    put_n(b, pool, "picks_own_zone", info.picks_own_zone_n);
+    put_n(b, pool, "picks_other_zone", info.picks_other_zone_n);
     put_n(b, pool, "nobody", info.nobody_n);
     put_n(b, pool, "ejections", info.ejections_n);
     put_n(b, pool, "queued", info.queued_n);

@@ -335,6 +335,27 @@ static void put_queues(struct sl_text *out, const json_t *pools)
     }
 }
 
+/* A line for each pool that prefers a zone. */
+static void put_zones(struct sl_text *out, const json_t *pools)
+{
+    const json_t *pool;
+    size_t i;
+
+    json_array_foreach(pools, i, pool)
+    {
+        if (str(pool, "prefer_zone")[0] == '\0') {
+            continue;
+        }
+        if (str(pool, "own_zone")[0] == '\0') {
+            sl_text_printf(out, "zone of %s: not known, all are alike\n", str(pool, "name"));
+        } else {
+            sl_text_printf(out, "zone of %s: %s, %lld picks there, %lld in others\n",
+                           str(pool, "name"), str(pool, "own_zone"), num(pool, "picks_own_zone"),
+                           num(pool, "picks_other_zone"));
+        }
+    }
+}
+
 static int load(struct sl_slice json, json_t **root, struct sl_error *err)
 {
     json_error_t why;
@@ -385,6 +406,7 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     put_table(out, (struct table){.columns_n = 8}, pool_rows, pools);
     put_troubles(out, pools);
     put_queues(out, pools);
+    put_zones(out, pools);
     sl_text_append_str(out, "\n");
     put_endpoints(out, pools);
     return ended(out, root, err);

@@ -324,8 +324,8 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
 bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
 {
     if (head->status != 503 || x->retry_after_ms == 0 ||
-        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole || x->retry_of != NULL ||
-        x->request.upgrade.len > 0)
+        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole ||
+        x->retry_of != NULL || x->request.upgrade.len > 0)
     {
         return false; /* before anybody is picked for it, and counted */
     }

@@ -44,7 +44,7 @@ struct sl_view_side {
 
 struct sl_view_route {
     const struct sl_route_config *conf;
-    struct sl_split *split; /* NULL: one side */
+    struct sl_split *split;     /* NULL: one side */
     struct sl_view_side *sides; /* behind those of the split: what they fall back on */
     size_t sides_n;
     size_t made_n; /* of both */

@@ -175,6 +175,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
     struct sl_process *p = of(c);
     const struct sl_view_pool *vp = &shown(p)->pools[i];
     const struct sl_source *source = vp->run->running->source;
+    const struct sl_endpoint_set *set = vp->pool->newest;
 
     *out = (struct sl_pool_info){
         .name = vp->conf->name,
@@ -187,6 +188,10 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .picks_n = sl_pool_stat(vp->pool, SL_POOL_PICKS),
         .picks_draining_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_DRAINING),
         .picks_any_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_ANY),
+        .prefer_zone = vp->conf->prefer_zone != NULL ? vp->conf->prefer_zone : "",
+        .own_zone = set != NULL && set->own_zone != NULL ? set->own_zone : "",
+        .picks_own_zone_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_OWN_ZONE),
+        .picks_other_zone_n = sl_pool_stat(vp->pool, SL_POOL_PICKS_OTHER_ZONE),
         .nobody_n = sl_pool_stat(vp->pool, SL_POOL_NOBODY),
         .ejections_n = sl_pool_stat(vp->pool, SL_POOL_EJECTIONS),
         .queued_n = sl_pool_queue_waiting_n(&vp->pool->queue),
@@ -194,7 +199,7 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .places_n = atomic_load_explicit(&vp->pool->queue.in_flight_n, memory_order_relaxed),
         .in_flight_max_n = vp->conf->limits.in_flight_n,
         .per_endpoint_max_n = vp->conf->limits.per_endpoint_n,
-        .endpoints_n = vp->pool->newest != NULL ? vp->pool->newest->members_n : 0,
+        .endpoints_n = set != NULL ? set->members_n : 0,
     };
     sl_run_source_status(vp->run->running, &out->discovery);
     if (vp->run->not_applied[0] != '\0')

@@ -82,10 +82,34 @@ static void post_doubt(void *owner)
 
 /* ---- Sets */
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* The zone that rp prefers; NULL: none, or not known yet. */
+static const char *preferred_zone(const struct sl_run_pool *rp)
+{
+    const char *ours = rp->config->kubernetes.zone;
+
+    if (rp->conf->prefer_zone == NULL || strcmp(rp->conf->prefer_zone, "auto") != 0) {
+        return rp->conf->prefer_zone;
+    }
+    if (ours != NULL && strcmp(ours, "auto") != 0) {
+        return ours;
+    }
+    return rp->process->own_zone[0] != '\0' ? rp->process->own_zone : NULL;
+}
+
 static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
 {
     const struct sl_run_source *rs = rp->running;
-    struct sl_snapshot s = {.items = rs->found, .n = rs->found_n, .received_us = rs->received_us};
+    struct sl_snapshot s = {
+        .items = rs->found,
+        .n = rs->found_n,
+        .received_us = rs->received_us,
+        .own_zone = preferred_zone(rp),
+    };
     struct sl_endpoint_set *set;
     struct set_return *r = sl_alloc(sizeof(*r));
     if (r == NULL) {
@@ -129,10 +153,35 @@ static void publish_or_log(struct sl_run_pool *rp)
     }
 }
 
+/* Whether the set in force goes by another zone than it should. */
+static bool is_of_other_zone(const struct sl_run_pool *rp)
+{
+    const struct sl_endpoint_set *set = rp->pool->newest;
+
+    return set != NULL && !same_text(set->own_zone, preferred_zone(rp));
+}
+
+static void learn_zone(struct sl_process *p, const char *zone)
+{
+    if (strcmp(p->own_zone, zone) == 0 || p->ending) {
+        return;
+    }
+    (void)snprintf(p->own_zone, sizeof(p->own_zone), "%s", zone); /* a label: it fits */
+    for (struct sl_list *l = p->pools.next; l != &p->pools; l = l->next) {
+        struct sl_run_pool *rp = sl_container_of(l, struct sl_run_pool, link);
+        if (!rp->ending && is_of_other_zone(rp)) {
+            publish_or_log(rp);
+        }
+    }
+}
+
 /* ---- Sources */
 
 void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached)
 {
+    if (s->own_zone != NULL) {
+        learn_zone(rs->pool->process, s->own_zone);
+    }
     if (rs->synced && sl_found_equal(rs->found, rs->found_n, s->items, s->n)) {
         if (rs->cached && !cached) { /* it was right, and is proven to be now */
             rs->cached = false;
@@ -249,11 +298,6 @@ static void stop_health(struct sl_run_pool *rp)
     rp->health_tls = NULL;
     rp->health_conf = NULL;
     sl_config_unref(&rp->health_config);
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
 static bool same_headers(const struct sl_health_config *a, const struct sl_health_config *b)
@@ -439,7 +483,7 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
         rp->next = NULL;
         rebuild = true;
     }
-    if (rebuild && rp->running->synced) {
+    if ((rebuild || is_of_other_zone(rp)) && rp->running->synced) {
         publish_or_log(rp);
     }
     if (other_cache && rp->running->synced) {

@@ -138,6 +138,7 @@ struct sl_process {
     uint32_t running_n; /* of them, the first: their threads began */
 
     struct sl_list pools;          /* struct sl_run_pool */
+    char own_zone[64];             /* as a source has learned it; "": none has */
     struct sl_listener *listeners; /* all that are not freed yet */
     struct sl_view *view;          /* the running one */
     uint32_t live_views_n;

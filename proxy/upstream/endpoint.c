@@ -26,6 +26,11 @@ int sl_found_compare(const struct sl_found *a, const struct sl_found *b)
     return compare(&a->address, a->pod_uid, &b->address, b->pod_uid);
 }
 
+int sl_endpoint_compare(const struct sl_endpoint *a, const struct sl_endpoint *b)
+{
+    return compare(&a->address, a->pod_uid, &b->address, b->pod_uid);
+}
+
 static int compare_items(const void *a, const void *b)
 {
     return sl_found_compare(*(const struct sl_found *const *)a, *(const struct sl_found *const *)b);

@@ -58,6 +58,7 @@ void sl_endpoint_unref(struct sl_endpoint_table *t, struct sl_endpoint **ep);
 
 /* Order of identities: < 0, 0 or > 0. Pure, any thread. */
 int sl_found_compare(const struct sl_found *a, const struct sl_found *b);
+int sl_endpoint_compare(const struct sl_endpoint *a, const struct sl_endpoint *b);
 
 /* Sum of a counter over all workers. */
 uint64_t sl_endpoint_stat(const struct sl_endpoint *ep, enum sl_endpoint_stat stat);

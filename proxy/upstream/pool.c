@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
-#include "slow_start.h"
+#include "zone.h"
 
 #include "proxy/base/alloc.h"
 
-#define REFUSED_MAX_N 4 /* trials lost to other workers in one pick; more is no coincidence */
+#include <stdio.h>
 
 /* A set and its members in one allocation. */
 struct built {
     struct sl_endpoint_set set;
     struct sl_member_labels *labels; /* an allocation of its own; often there are none */
+    char own_zone[sizeof(((struct sl_found *)0)->zone)];
     struct sl_member members[];
 };
 
@@ -80,7 +81,7 @@ static int alloc_cells(struct sl_endpoint_set *set, uint32_t workers_n)
         return SL_ENOMEM;
     }
     set->cells_n = workers_n;
-    for (uint32_t i = 0; i < workers_n; i++) {
+    for (uint32_t i = 0; set->table != NULL && i < workers_n; i++) {
         set->cells[i].balancer = sl_alloc_aligned(64, set->table->state_bytes);
         if (set->cells[i].balancer == NULL) {
             return SL_ENOMEM; /* what is there already goes with the set */
@@ -148,12 +149,39 @@ free_built:
     return rc;
 }
 
+/* What workers pick from. */
+static int build_part(struct sl_endpoint_set *part, const struct sl_balancer_ops *ops,
+                      const struct sl_pool_config *conf, struct sl_error *err)
+{
+    struct sl_pool *pool = part->pool;
+    int rc = ops->build(part, conf, &part->table, err);
+
+    if (rc == SL_OK && alloc_cells(part, pool->workers_n) != SL_OK) {
+        rc = sl_error_set(err, SL_ENOMEM, NULL, "pool %s: no memory for %u workers", pool->name,
+                          pool->workers_n);
+    }
+    return rc;
+}
+
+static int build_sides(struct built *b, const char *own_zone, const struct sl_balancer_ops *ops,
+                       const struct sl_pool_config *conf, struct sl_error *err)
+{
+    (void)snprintf(b->own_zone, sizeof(b->own_zone), "%s", own_zone); /* a label: it fits */
+    if (sl_zone_split(&b->set, b->own_zone) != SL_OK ||
+        alloc_cells(&b->set, b->set.pool->workers_n) != SL_OK)
+    {
+        return sl_error_set(err, SL_ENOMEM, NULL, "pool %s: no room for two zones",
+                            b->set.pool->name);
+    }
+    int rc = build_part(&b->set.sides[SL_ZONE_OWN], ops, conf, err);
+    return rc == SL_OK ? build_part(&b->set.sides[SL_ZONE_OTHERS], ops, conf, err) : rc;
+}
+
 int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
                       const struct sl_pool_config *conf, struct sl_endpoint_set **out,
                       struct sl_error *err)
 {
     const struct sl_balancer_ops *ops = NULL;
-    struct sl_balancer_table *table = NULL;
     struct built *b = NULL;
     int rc = sl_balancer_get(conf->balance, &conf->pos, &ops, err);
 
@@ -171,35 +199,36 @@ int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,
     b->set.came_first_ms = came_first_ms(&b->set);
     sl_published_init(&b->set.published, pool->workers_n, pool->on_set_done);
     pool->sets_n++;
-    rc = ops->build(&b->set, conf, &table, err);
+    rc = snapshot->own_zone != NULL ? build_sides(b, snapshot->own_zone, ops, conf, err)
+                                    : build_part(&b->set, ops, conf, err);
     if (rc != SL_OK) {
-        goto free_set;
-    }
-    b->set.table = table;
-    rc = alloc_cells(&b->set, pool->workers_n);
-    if (rc != SL_OK) {
-        (void)sl_error_set(err, rc, NULL, "pool %s: no memory for %u workers", pool->name,
-                           pool->workers_n); /* gives back rc */
-        goto free_set;
+        sl_pool_free_set(&b->set);
+        return rc;
     }
     *out = &b->set;
     return SL_OK;
-free_set:
-    sl_pool_free_set(&b->set);
-    return rc;
+}
+
+static void free_part(struct sl_endpoint_set *part)
+{
+    for (uint32_t i = 0; i < part->cells_n; i++) {
+        sl_free(part->cells[i].balancer);
+    }
+    sl_free(part->cells);
+    if (part->table != NULL) {
+        part->table->ops->table_free(part->table);
+    }
 }
 
 void sl_pool_free_set(struct sl_endpoint_set *set)
 {
     struct sl_pool *pool = set->pool;
 
-    for (uint32_t i = 0; i < set->cells_n; i++) {
-        sl_free(set->cells[i].balancer);
+    for (size_t i = 0; set->sides != NULL && i < SL_ZONE_SIDES_N; i++) {
+        free_part(&set->sides[i]);
     }
-    sl_free(set->cells);
-    if (set->table != NULL) {
-        set->table->ops->table_free(set->table);
-    }
+    free_part(set);
+    sl_zone_free(set);
     sl_endpoint_table_release(&pool->endpoints, set->members, set->members_n);
     if (pool->newest == set) {
         pool->newest = NULL;
@@ -208,253 +237,6 @@ void sl_pool_free_set(struct sl_endpoint_set *set)
     struct built *b = sl_container_of(set, struct built, set);
     sl_free(b->labels);
     sl_free(b);
-}
-
-/* ---- What follows runs on workers. */
-
-static void count(struct sl_pool_cell *cell, enum sl_pool_stat stat)
-{
-    _Atomic uint64_t *v = &cell->stats[stat]; /* this worker's alone: no locked instruction */
-    atomic_store_explicit(v, atomic_load_explicit(v, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-}
-
-static void mark(const struct sl_endpoint_set *set, uint32_t worker_idx, bool named)
-{
-    for (size_t i = 0; i < set->members_n; i++) {
-        set->members[i].endpoint->cells[worker_idx].named = named;
-    }
-}
-
-void sl_pool_take_set(struct sl_pool *pool, uint32_t worker_idx, struct sl_endpoint_set *set,
-                      struct sl_rng *rng, sl_pool_gone_fn on_gone, void *arg)
-{
-    struct sl_pool_cell *cell = &pool->cells[worker_idx];
-    struct sl_endpoint_set *before = cell->set;
-
-    cell->set = set;
-    cell->rng = rng;
-    if (before != NULL) {
-        mark(before, worker_idx, false);
-    }
-    if (set != NULL) {
-        struct sl_set_cell *sc = &set->cells[worker_idx];
-        set->table->ops->attach(sc->balancer, set->table, rng);
-        sl_published_take(&sc->published);
-        mark(set, worker_idx, true);
-    }
-    if (before == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < before->members_n && on_gone != NULL; i++) {
-        struct sl_endpoint *ep = before->members[i].endpoint;
-        if (!sl_endpoint_is_named(ep, worker_idx)) {
-            on_gone(ep, worker_idx, arg);
-        }
-    }
-    sl_published_retire(&before->published, &before->cells[worker_idx].published);
-}
-
-struct sl_endpoint_set *sl_pool_pin(struct sl_pool *pool, uint32_t worker_idx)
-{
-    struct sl_endpoint_set *set = pool->cells[worker_idx].set;
-
-    if (set != NULL) {
-        sl_published_pin(&set->cells[worker_idx].published);
-    }
-    return set;
-}
-
-void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx)
-{
-    sl_published_unpin(&set->published, &set->cells[worker_idx].published);
-}
-
-/* Counts a request in flight, unless another worker was faster to take the last place. */
-static bool take_place(struct sl_endpoint *ep)
-{
-    uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
-    uint32_t before_n = atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
-
-    if (max_n == 0 || before_n < max_n) {
-        return true;
-    }
-    atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
-    return false;
-}
-
-/* Picks until an endpoint is found that has room, and is not out, or whose trial this request
- * becomes. It is counted in flight. */
-static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
-                                        enum sl_tier tier)
-{
-    const struct sl_endpoint *tried[SL_TRIED_MAX_N + REFUSED_MAX_N];
-    struct sl_pick ctx = *asked;
-
-    ctx.tier = tier;
-    for (int refused_n = 0;; refused_n++) {
-        struct sl_endpoint *ep = b->ops->pick(b, &ctx);
-        if (ep == NULL) {
-            return NULL;
-        }
-        if (take_place(ep)) {
-            if (tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
-                /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
-                return ep;
-            }
-            atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
-        }
-        if (refused_n == REFUSED_MAX_N) {
-            return NULL;
-        }
-        if (refused_n == 0) {
-            for (size_t i = 0; i < ctx.tried_n; i++) {
-                tried[i] = ctx.tried[i];
-            }
-            ctx.tried = tried;
-        }
-        tried[ctx.tried_n++] = ep;
-    }
-}
-
-/* Where endpoints are given more and more: the pick of one that this pick may go to. NULL: there is
- * none, and the others are no worse. */
-static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint32_t worker_idx,
-                                        const struct sl_pick *asked)
-{
-    struct sl_pick ctx = *asked;
-    uint64_t first_ms = set->came_first_ms;
-    uint64_t oldest_ms = asked->now_ms > first_ms ? asked->now_ms - first_ms : 0;
-
-    ctx.settled_ms =
-        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[worker_idx].rng);
-    if (ctx.settled_ms == 0) {
-        return NULL;
-    }
-    return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
-}
-
-/* Whether somebody would do in this tier who only lacks room. O(members), where there are caps. */
-static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
-{
-    if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < set->members_n; i++) {
-        const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && sl_endpoint_is_full(m->endpoint) &&
-            sl_endpoint_suits(m, tier, ctx->now_ms) && !sl_pick_tried(ctx, m->endpoint))
-        {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx)
-{
-    for (size_t i = 0; i < set->members_n; i++) {
-        const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && sl_endpoint_suits(m, SL_TIER_READY, ctx->now_ms) &&
-            !sl_pick_tried(ctx, m->endpoint))
-        {
-            return true;
-        }
-    }
-    return false;
-}
-
-struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
-                                 const struct sl_pick *ctx, enum sl_tier *tier_used)
-{
-    static const enum sl_pool_stat descents[] = {
-        [SL_TIER_DRAINING] = SL_POOL_PICKS_DRAINING,
-        [SL_TIER_ANY] = SL_POOL_PICKS_ANY,
-    };
-    struct sl_balancer *b = set->cells[worker_idx].balancer;
-    struct sl_pool_cell *cell = &set->pool->cells[worker_idx];
-    struct sl_endpoint *ep = NULL;
-    enum sl_tier tier = SL_TIER_READY;
-
-    SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
-    if (set->slow_start.window_ms != 0) {
-        ep = pick_settled(set, worker_idx, ctx);
-    }
-    while (ep == NULL && tier < SL_TIERS_N) {
-        ep = pick_in_tier(b, ctx, tier);
-        if (ep != NULL || is_full(set, ctx, tier)) {
-            break;
-        }
-        tier = ctx->only_ready ? SL_TIERS_N : tier + 1;
-    }
-    *tier_used = tier;
-    if (ep == NULL) {
-        if (tier == SL_TIERS_N && !ctx->again && !ctx->only_ready) {
-            count(cell, SL_POOL_NOBODY);
-        }
-        return NULL;
-    }
-    count(cell, SL_POOL_PICKS);
-    if (tier != SL_TIER_READY) {
-        count(cell, descents[tier]);
-    }
-    sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
-    if (b->ops->on_start != NULL) {
-        struct sl_pick picked = *ctx;
-        picked.tier = tier;
-        b->ops->on_start(b, ep, &picked);
-    }
-    return ep;
-}
-
-/* Acquire and release: what the one who is told read of the last doubt, it has read. */
-static void doubt(struct sl_pool *pool)
-{
-    if (pool->on_doubt != NULL &&
-        !atomic_exchange_explicit(&pool->doubted, true, memory_order_acq_rel))
-    {
-        pool->on_doubt(pool->doubt_owner);
-    }
-}
-
-/* Rounded down: what may have begun before an ejection did, for sl_outlier. */
-static uint64_t began_ms(const struct sl_outcome *outcome, uint64_t now_ms)
-{
-    uint64_t lasted_ms = outcome->duration_us / 1000 + (outcome->duration_us % 1000 != 0);
-
-    return lasted_ms < now_ms ? now_ms - lasted_ms : 0;
-}
-
-void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_endpoint *ep,
-                  const struct sl_outcome *outcome, uint64_t now_ms)
-{
-    struct sl_balancer *b = set->cells[worker_idx].balancer;
-    struct sl_pool *pool = set->pool;
-    struct sl_pool_cell *cell = &pool->cells[worker_idx];
-    const struct sl_outlier_report report = {began_ms(outcome, now_ms), now_ms, cell->rng};
-    uint32_t before_n = atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
-
-    SL_ASSERT(before_n > 0, "pool %s, endpoint %u: more requests ended than began", pool->name,
-              ep->id);
-    if (b->ops->on_done != NULL) {
-        b->ops->on_done(b, ep, outcome, now_ms);
-    }
-    if (sl_outcome_is_failure(outcome)) {
-        sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_FAILURES);
-        count(cell, SL_POOL_FAILURES);
-    }
-    if (sl_outlier_on_outcome(&pool->outlier, set, ep, outcome, &report)) {
-        sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_EJECTIONS);
-        count(cell, SL_POOL_EJECTIONS);
-    }
-    if (outcome->unreachable && sl_outlier_on_unreachable(ep, now_ms)) {
-        doubt(pool);
-    }
-}
-
-void sl_pool_answered(struct sl_endpoint *ep, uint64_t began, uint64_t now_ms)
-{
-    sl_outlier_on_answer(ep, began, now_ms);
 }
 
 uint64_t sl_pool_stat(const struct sl_pool *pool, enum sl_pool_stat stat)

@@ -38,8 +38,10 @@ enum sl_pool_stat {
     SL_POOL_PICKS,
     SL_POOL_PICKS_DRAINING, /* of them, for want of a ready one: lowered to SL_TIER_DRAINING */
     SL_POOL_PICKS_ANY,      /* lowered to SL_TIER_ANY */
-    SL_POOL_NOBODY,         /* a pick found no endpoint at all */
-    SL_POOL_FAILURES,       /* gateway errors */
+    SL_POOL_PICKS_OWN_ZONE, /* where it is preferred */
+    SL_POOL_PICKS_OTHER_ZONE,
+    SL_POOL_NOBODY,   /* a pick found no endpoint at all */
+    SL_POOL_FAILURES, /* gateway errors */
     SL_POOL_EJECTIONS,
     SL_POOL_STATS_N,
 };
@@ -82,7 +84,8 @@ void sl_pool_free(struct sl_pool *pool); /* accepts NULL; no set is left */
  */
 void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf);
 
-/* A set from what discovery found, with conf's policy; to be mailed to every worker, in the order
+/* A set from what discovery found, with conf's policy, and own_zone preferred where the snapshot
+ * has that; to be mailed to every worker, in the order
  * of building. Fails with SL_ENOMEM, SL_ELIMIT, or the SL_ECONFIG of the policy; the pool is then
  * as it was and *out untouched. */
 int sl_pool_build_set(struct sl_pool *pool, const struct sl_snapshot *snapshot,

@@ -39,6 +39,13 @@ def drain(proxy: Sluiced, *args: str) -> None:
     assert result.code == 0, result.stderr
 
 
+def kill_in_turn(proxy: Sluiced, models: Any) -> None:
+    """One after the other: what runs there may be sent again once."""
+    for victim in models:
+        victim.kill()
+        proxy.wait_health("chat", victim.address, "down")
+
+
 # ---- Fallback
 
 
@@ -74,12 +81,7 @@ def test_all_of_a_pool_down_under_load_and_back_without_a_failure(sluiced, model
     }, workers=2))
     with Load(proxy.address("edge"), request=request_bytes("GET", "/version")) as load:
         load.wait_more(200)
-        for main in mains:
-            main.kill()
-        wait_until(lambda: proxy.metric("sluiced_pool_fallbacks_total", pool="chat") > 200, 20,
-                   "requests to fall back", proxy.status)
-        for main in mains:
-            proxy.wait_health("chat", main.address, "down")
+        kill_in_turn(proxy, mains)
         load.wait_more(200)
         before = proxy.metric("sluiced_pool_picks_total", pool="chat")
         load.wait_more(200)
@@ -104,7 +106,7 @@ def test_last_resort_of_the_first_pool_comes_behind_all_that_are_ready(sluiced, 
         "c": pool(pods["c"].address, health=dict(down)),
     }))
     for name, expected in (("a", "b"), ("b", "c"), ("c", "a")):
-        pods[name].control(health=503)
+        pods[name].control(unhealthy=True)
         proxy.wait_health(name, pods[name].address, "down")
         assert asked(proxy) == {expected}
     assert proxy.metric("sluiced_pool_picks_any_total", pool="a") == ANSWER_N
@@ -262,3 +264,93 @@ def test_fallback_may_be_changed_by_a_reload(sluiced, model, tmp_path):
     assert proxy.reload(conf("two"))
     assert asked(proxy) == {"two"}
     assert "pools.chat.fallback" in proxy.admin("/config").body.decode()
+
+
+# ---- Zones
+
+
+def zoned(*endpoints: Any, **options: Any) -> Dict[str, Any]:
+    """A pool of endpoints, each with its zone, that prefers zone a."""
+    listed_ones = [{"address": address, "zone": zone} for address, zone in endpoints]
+    return {"discover": {"static": listed_ones}, "prefer_zone": "a", **options}
+
+
+def test_own_zone_down_under_load_and_back_without_a_failure(sluiced, model):
+    owns = [model("--version", "own") for _ in range(2)]
+    other = model("--version", "other")
+    proxy = sluiced(config({"chat": zoned((owns[0].address, "a"), (owns[1].address, "a"),
+                                          (other.address, "b"), health=dict(QUICK))}, workers=2))
+    with Load(proxy.address("edge"), request=request_bytes("GET", "/version")) as load:
+        load.wait_more(200)
+        assert proxy.metric("sluiced_pool_picks_other_zone_total", pool="chat") == 0
+        kill_in_turn(proxy, owns)
+        before = proxy.metric("sluiced_pool_picks_own_zone_total", pool="chat")
+        load.wait_more(200)
+        assert proxy.metric("sluiced_pool_picks_own_zone_total", pool="chat") == before
+        for own in owns:
+            own.restart()
+        for own in owns:
+            proxy.wait_health("chat", own.address, "up")
+        wait_until(lambda: asked(proxy) == {"own"}, 20, "the zone to serve", proxy.status)
+        load.wait_more(200)
+        assert not load.failures, load.failures[:3]
+    shown = named(proxy.status()["pools"], "chat")
+    assert (shown["prefer_zone"], shown["own_zone"]) == ("a", "a")
+    assert shown["picks_own_zone"] + shown["picks_other_zone"] == shown["picks"]
+    text = run_cli("status", "--admin", proxy.address("admin")).stdout
+    assert [line for line in text if line.startswith("zone of chat: a, ")]
+
+
+def test_full_zone_spills_at_once(sluiced, upstream, model):
+    gate = threading.Event()
+    own, other = upstream([[Wait(gate), answer_bytes(b"own")]]), model("--version", "other")
+    proxy = sluiced(config({"chat": zoned((own.address, "a"), (other.address, "b"), health="off",
+                                          limits={"per_endpoint": 1})}, workers=1))
+    with Wire(proxy.address("edge")) as wire:
+        wire.send(request_bytes("GET", "/"))
+        wait_until(lambda: own.requests, 10, "the first")
+        assert asked(proxy) == {"other"}
+        gate.set()
+        assert wire.reader.response().body == b"own"
+
+
+def test_drain_by_hand_of_the_last_one_of_the_zone(sluiced, model):
+    own, other = model("--version", "own"), model("--version", "other")
+    proxy = sluiced(config({"chat": zoned((own.address, "a"), (other.address, "b"))}))
+    assert asked(proxy) == {"own"}
+    drain(proxy, own.address)
+    assert asked(proxy) == {"other"}
+    drain(proxy, own.address, "--undo")
+    wait_until(lambda: asked(proxy, 1) == {"own"}, 10, "the zone to serve", proxy.status)
+    assert asked(proxy) == {"own"}
+
+
+def test_zone_of_a_file_and_another_one_after_a_reload(sluiced, model, tmp_path):
+    """auto is what kubernetes.zone says; then a name, then no zone at all."""
+    one, two = model("--version", "one"), model("--version", "two")
+    path = tmp_path / "endpoints.json"
+    listed(path, {"address": one.address, "zone": "a"}, {"address": two.address, "zone": "b"})
+
+    def conf(**options: Any) -> Any:
+        chat = {"discover": {"file": str(path)}, "balance": "round_robin", **options}
+        return config({"chat": chat}, kubernetes={"zone": "a"})
+
+    proxy = sluiced(conf(prefer_zone="auto"))
+    assert asked(proxy) == {"one"}
+    assert proxy.reload(conf(prefer_zone="b"))
+    wait_until(lambda: asked(proxy, 1) == {"two"}, 10, "the other zone", proxy.status)
+    assert asked(proxy) == {"two"}
+    assert proxy.reload(conf())
+    wait_until(lambda: asked(proxy) == {"one", "two"}, 10, "both zones", proxy.status)
+
+
+def test_zone_and_fallback_together(sluiced, model):
+    """The other zone comes before another pool."""
+    pods = {name: model("--version", name) for name in ("own", "other", "spare")}
+    proxy = sluiced(config({
+        "chat": zoned((pods["own"].address, "a"), (pods["other"].address, "b"), fallback="spare"),
+        "spare": pool(pods["spare"].address),
+    }))
+    for name, expected in (("own", "other"), ("other", "spare")):
+        drain(proxy, pods[name].address)
+        assert asked(proxy) == {expected}
