@@ -140,3 +140,21 @@ def test_who_is_slow_is_not_taken_for_one_that_hangs(sluiced, pair):
     hangs = [event["pool"] for event in proxy.events("endpoint_hangs")]
     assert hangs == ["hung"], "slow is not dead"
     pair[0].let_go.set()
+
+
+@pytest.mark.parametrize("headers", [
+    "authorization:Bearer s3cret",  # no space: a text, and no map
+    ["authorization: Bearer s3cret"],
+    {"authorization: Bearer s3cret": None},
+    {"authorization": ["Bearer s3cret"]},
+    {"authorization": "Bearer s3cret\n"},
+])
+def test_header_of_a_check_that_is_refused_is_not_told(sluiced, pair, headers):
+    """What is wrong with a header field is said without its value, which may be a token."""
+    address = pair[1].address
+    proxy = sluiced(config({"chat": pool(address, health="off")}, workers=1))
+    health = {"http": "/name", "headers": headers}
+    assert not proxy.reload(config({"chat": pool(address, health=health)}, workers=1))
+    assert "header" in proxy.status()["reload_error"]
+    told = [proxy.lines(), proxy.status(), proxy.admin("/reload").body]
+    assert "s3cret" not in str(told)
