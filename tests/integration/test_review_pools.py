@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools at their edges: who hangs and who is only slow."""
+"""Pools at their edges: who is only slow, what is not told, what a drain says."""
 
 import socket
 import threading
@@ -8,7 +8,8 @@ from typing import Any, Dict, Iterator, List
 import pytest
 
 from lib.config import config, pool, route
-from lib.sluiced import Sluiced
+from lib.process import Process
+from lib.sluiced import Sluiced, binary
 from lib.wait import wait_until
 from lib.wire import Closed, Reader, Wire, answer_bytes, request_bytes
 
@@ -158,3 +159,21 @@ def test_header_of_a_check_that_is_refused_is_not_told(sluiced, pair, headers):
     assert "header" in proxy.status()["reload_error"]
     told = [proxy.lines(), proxy.status(), proxy.admin("/reload").body]
     assert "s3cret" not in str(told)
+
+
+def test_wait_for_a_drain_that_is_undone_does_not_say_that_it_is_done(sluiced, pair):
+    """Whoever ends the pod after `drain --wait` would cut what goes there again."""
+    slow = pair[0]
+    proxy = sluiced(config({"chat": pool(slow.address, health="off")}, workers=1))
+    with Wire(proxy.address("edge")) as wire:
+        wire.send(request_bytes("GET", "/stuck"))
+        wait_until(lambda: proxy.endpoint("chat", slow.address)["in_flight"] == 1, 10,
+                   "the request", proxy.status)
+        verb = Process([binary(), "drain", slow.address, "--wait", "--admin",
+                        proxy.address("admin")])
+        wait_until(lambda: verb.stdout == ["gets no new requests, 1 run there"], 10, "the verb",
+                   verb.log)
+        proxy.admin(f"/drain/endpoint?endpoint={slow.address}&undo=1", "POST")
+        assert verb.wait(10) == 1, verb.log()
+        assert verb.stdout[1:] == ["gets requests again"]
+        slow.let_go.set()
