@@ -8,11 +8,13 @@
 
 #include "proxy/base/arena.h"
 #include "proxy/base/num.h"
+#include "proxy/proto/field.h"
 
 #include <string.h>
 
 enum {
     HEADERS_MAX_N = 16,
+    NAME_MAX_BYTES = 63,
     HEADERS_MAX_BYTES = 4096, /* of all names and values: they fit into a probe's scratch */
     STATUSES_MAX_N = 16,
     STATUS_LEAST = 200,
@@ -23,7 +25,7 @@ enum {
     AGGRESSION_MOST_MILLI = 10000
 };
 
-/* ---- headers */
+/* ---- headers. No message shows what stands where a token may have been meant to. */
 
 /* What says how a message is framed or how long its connection lasts is the checker's to say. */
 static bool is_ours(struct sl_slice name)
@@ -59,8 +61,18 @@ static bool is_field_value(struct sl_slice v)
 static int read_header(struct sl_decoder *d, const struct sl_yaml_node *node,
                        struct sl_sent_header *out)
 {
-    int rc = sl_decode_report(d, sl_value_token(node->key, sl_decode_at_key(d, node), &d->err));
+    int rc = SL_OK;
 
+    if (node->key.len > NAME_MAX_BYTES || !sl_field_is_token(node->key)) {
+        (void)sl_decode_at(d, node->parent); /* its own path would tell what it is */
+        d->pos.line = node->key_line;
+        d->pos.column = node->key_column;
+        rc = sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, &d->pos,
+                            "expected the name of a header field, of at most %d bytes, and its "
+                            "value behind a colon and a space",
+                            NAME_MAX_BYTES));
+    }
     if (rc == SL_OK && is_ours(node->key)) {
         rc = sl_decode_report(
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, node),
@@ -93,7 +105,10 @@ int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *nod
         return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                                 "expected a map of 1 to %d names of header fields "
                                                 "to values, found %s",
-                                                HEADERS_MAX_N, sl_yaml_found(node, found)));
+                                                HEADERS_MAX_N,
+                                                node->kind == SL_YAML_TEXT && node->text.len > 0
+                                                    ? "a text"
+                                                    : sl_yaml_found(node, found)));
     }
     struct sl_sent_header *headers =
         sl_arena_alloc_array(d->arena, node->children_n, sizeof(*headers));

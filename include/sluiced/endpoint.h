@@ -51,8 +51,8 @@ struct sl_endpoint_cell {
     bool named; /* by the set that is current on this worker: connections may be kept for later */
 
     /* Of proxy/upstream/hang.c. */
-    _Atomic uint32_t waiting_n;       /* for a first byte */
-    _Atomic uint64_t waiting_from_ms; /* without a pause, while there are any */
+    _Atomic uint32_t waiting_n;          /* for a first byte */
+    _Atomic uint64_t waiting_from_ms[2]; /* without a pause, while there is one; two */
 
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
@@ -100,6 +100,7 @@ struct sl_endpoint {
 
     /* Of proxy/upstream/hang.c. */
     _Atomic uint64_t first_byte_ms; /* the last one of any request */
+    _Atomic uint64_t byte_ms;       /* the last one of any body */
     _Atomic uint64_t hangs_n;       /* control thread; ejections that no worker has counted */
 
     _Atomic uint64_t latency; /* packed, learned by proxy/balance/peak_ewma.c alone; 0: unknown */

@@ -21,6 +21,7 @@
 
 #include "proxy/base/alloc.h"
 #include "proxy/proto/field.h"
+#include "proxy/upstream/hang.h"
 #include "proxy/upstream/outlier.h"
 #include "proxy/upstream/retry_budget.h"
 
@@ -399,13 +400,19 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
     } else if (head->status / 100 != 2) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
         sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
-    } else if (x->heartbeat_ms == 0 && wants_heartbeat(x, head)) {
-        sl_exchange_begin_heartbeat(x);
+    } else {
+        if (x->request.method != SL_METHOD_POST) { /* it may be long until there is an event */
+            sl_attempt_end_wait(x, true);
+        }
+        if (x->heartbeat_ms == 0 && wants_heartbeat(x, head)) {
+            sl_exchange_begin_heartbeat(x);
+        }
     }
 }
 
 void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint64_t body_bytes)
 {
+    sl_hang_on_byte(x->endpoint, now_ms(x));
     if (x->phase == SL_PHASE_TUNNEL) {
         sl_tunnel_response_data(x, wire);
         return;

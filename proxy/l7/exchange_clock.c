@@ -30,10 +30,18 @@ static void arm(struct sl_exchange *x)
     }
 }
 
+/* Whether the endpoint is to blame for the wait, for proxy/upstream/hang.h. */
+static bool is_its_turn(const struct sl_exchange *x, enum sl_exchange_phase phase)
+{
+    bool listens = x->response_started && x->request.method != SL_METHOD_POST;
+
+    return phase == SL_PHASE_FIRST_BYTE && !x->awaits_continue && !listens;
+}
+
 /* Who leaves the phase for another one of the same attempt was answered, or is sending again. */
 static void note_wait(struct sl_exchange *x, enum sl_exchange_phase next)
 {
-    if (next == SL_PHASE_FIRST_BYTE) {
+    if (is_its_turn(x, next)) {
         x->waits_since_ms = now_ms(x);
         sl_hang_wait_begins(x->endpoint, x->w->idx, x->waits_since_ms);
     } else {
@@ -43,7 +51,7 @@ static void note_wait(struct sl_exchange *x, enum sl_exchange_phase next)
 
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
 {
-    if ((phase == SL_PHASE_FIRST_BYTE) != (x->waits_since_ms != 0)) {
+    if (is_its_turn(x, phase) != (x->waits_since_ms != 0)) {
         note_wait(x, phase);
     }
     x->phase = phase;

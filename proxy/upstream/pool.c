@@ -334,7 +334,8 @@ static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint3
     return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
 }
 
-/* Whether somebody would do in this tier who only lacks room. O(members), where there are caps. */
+/* Whether somebody would do in this tier, of which nobody was picked: it lacked room, also where it
+ * has some by now, since a request ended on another worker. O(members), where there are caps. */
 static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
 {
     if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
@@ -342,8 +343,8 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
     }
     for (size_t i = 0; i < set->members_n; i++) {
         const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && sl_endpoint_is_full(m->endpoint) &&
-            sl_endpoint_suits(m, tier, ctx->now_ms) && !sl_pick_tried(ctx, m->endpoint))
+        if (m->weight > 0 && sl_endpoint_suits(m, tier, ctx->now_ms) &&
+            !sl_pick_tried(ctx, m->endpoint))
         {
             return true;
         }

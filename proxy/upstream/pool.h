@@ -48,7 +48,9 @@ struct sl_pool_cell {
     _Alignas(64) struct sl_endpoint_set *set; /* current on the worker; NULL: not synced */
     struct sl_rng *rng;
     _Atomic uint64_t stats[SL_POOL_STATS_N];
-    _Atomic uint64_t first_byte_median_us; /* of proxy/upstream/hang.c; 0: not known */
+    /* Of proxy/upstream/hang.c; 0: not known. */
+    _Atomic uint64_t first_byte_median_us;
+    _Atomic uint64_t first_byte_longest[2]; /* packed; of this span of time and the one before */
 };
 
 struct sl_pool {

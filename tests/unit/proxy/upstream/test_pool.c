@@ -518,6 +518,44 @@ static void who_is_full_is_waited_for_rather_than_a_worse_one_taken(void **state
     fixture_fini(&f);
 }
 
+/* A policy during whose pick another worker's request ends where this one finds nobody. */
+static struct sl_endpoint_set *raced;
+
+static struct sl_endpoint *pick_and_lose_the_race(struct sl_balancer *b, const struct sl_pick *ctx)
+{
+    struct sl_endpoint *full = raced->members[1].endpoint;
+
+    b->ops = raced->table->ops;
+    struct sl_endpoint *ep = b->ops->pick(b, ctx);
+    if (ep == NULL && atomic_load(&full->in_flight_n) > 0) {
+        sl_pool_done(raced, 1, full, &good, NOW_MS);
+    }
+    return ep;
+}
+
+static void who_gets_room_between_two_looks_is_not_given_up(void **state)
+{
+    static struct sl_balancer_ops racing;
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &one_each);
+    f.found[0].draining = true;
+    take(&f, build(&f, 0, 2));
+    raced = sl_pool_pin(f.pool, 0);
+    assert_ptr_equal(sl_pool_pick(raced, 1, &plain, &tier), raced->members[1].endpoint);
+    racing = *raced->table->ops;
+    racing.pick = pick_and_lose_the_race;
+    raced->cells[0].balancer->ops = &racing;
+    struct sl_endpoint *ep = sl_pool_pick(raced, 0, &plain, &tier);
+    check(ep != raced->members[0].endpoint, "one that drains, while a ready one has room");
+    assert_int_equal(tier, SL_TIER_READY);
+    sl_pool_unpin(raced, 0);
+    fixture_fini(&f);
+}
+
 /* What was picked, and is to be given back. */
 struct taken {
     struct sl_endpoint *items[16];
@@ -856,6 +894,7 @@ int main(void)
         cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
         cmocka_unit_test(a_cap_holds_for_the_endpoints_there_are_and_will_be),
         cmocka_unit_test(who_is_full_is_waited_for_rather_than_a_worse_one_taken),
+        cmocka_unit_test(who_gets_room_between_two_looks_is_not_given_up),
         cmocka_unit_test(who_is_full_is_passed_over_whatever_the_policy),
         cmocka_unit_test(a_new_endpoint_is_taken_where_all_others_are_full),
         cmocka_unit_test(who_is_drained_by_hand_is_not_waited_for_when_it_is_full),
