@@ -131,3 +131,18 @@ void sl_shape_health_status_write(struct sl_printer *p, const char *name, const 
 
     write_statuses(p, name, h->statuses, h->statuses_n);
 }
+
+int sl_shape_retry_statuses(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    static const struct kind failed = {.least = 400, .example = "503 or 502-504"};
+    struct sl_retry_config *r = base;
+
+    return read_statuses(d, node, &failed, &(struct statuses){&r->statuses, &r->statuses_n});
+}
+
+void sl_shape_retry_statuses_write(struct sl_printer *p, const char *name, const void *base)
+{
+    const struct sl_retry_config *r = base;
+
+    write_statuses(p, name, r->statuses, r->statuses_n);
+}
