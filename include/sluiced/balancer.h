@@ -44,7 +44,7 @@ struct sl_balancer {
     const struct sl_balancer_table *table;
 };
 
-#define SL_TRIED_MAX_N 4
+#define SL_TRIED_MAX_N 9
 
 /* What the caller knows about one pick. Borrowed for the call; fields a policy ignores may be 0. */
 struct sl_pick {

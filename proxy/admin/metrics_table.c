@@ -217,9 +217,19 @@ const struct sl_metric sl_metrics[] = {
     SERIES("sluiced_pool_reuses_total", "pool", COUNTER, POOL, SL_POOL_REUSES,
            "Requests sent on a connection that was kept."),
     SERIES("sluiced_pool_retries_total", "pool", COUNTER, POOL, SL_POOL_RETRIES,
-           "Second attempts."),
-    SERIES("sluiced_pool_retries_spent_total", "pool", COUNTER, POOL, SL_POOL_RETRIES_SPENT,
-           "Second attempts that were due, but the retry budget was empty."),
+           "Attempts after the first, of one request."),
+    {
+        .name = "sluiced_pool_retries_refused_total",
+        .labels = "pool, reason",
+        .help = "Attempts that were the last though they failed: budget (the pool's retries are "
+                "used up), attempts (as many as the route allows were made), not_repeatable (see "
+                "`replay`), body_not_kept, response_started, upgrade, no_endpoint (no other one, "
+                "or none with room).",
+        .type = SL_METRIC_COUNTER,
+        .source = SL_METRIC_REFUSALS,
+        .scope = SL_SCOPE_POOL,
+        .at = SL_POOL_RETRIES_REFUSED,
+    },
     SERIES("sluiced_pool_cancels_total", "pool", COUNTER, POOL, SL_POOL_CANCELS,
            "Requests cut at an endpoint because their client left: aborted generations."),
     SERIES("sluiced_pool_cancel_seconds", "pool", HISTOGRAM, POOL, SL_POOL_CANCEL,

@@ -28,6 +28,7 @@ enum sl_metric_source {
     SL_METRIC_OPEN,          /* value less the one after it: begun and not ended */
     SL_METRIC_REASONS,       /* values from there on, one a reason */
     SL_METRIC_REQUESTS,      /* the same, one a reason and class of status codes */
+    SL_METRIC_REFUSALS,      /* values from there on, one a refusal of a retry */
     SL_METRIC_SIDES,         /* member of struct sl_side_info */
     SL_METRIC_STATES,        /* endpoints of a pool in each state */
     SL_METRIC_POOLS,         /* member of struct sl_pool_info */

@@ -267,7 +267,6 @@ void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
     if (x->attempts_n == 0) {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
-    x->forgotten_n += x->tried_n;
     x->tried_n = 0;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
         x->down->ops->read_off(x->down);

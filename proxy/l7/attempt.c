@@ -4,11 +4,14 @@
 #include "admission.h"
 #include "exchange_internal.h"
 #include "h1_upstream.h"
+#include "retry.h"
 
 #include "proxy/upstream/hang.h"
 #include "proxy/upstream/retry_budget.h"
 
-#define BACKOFF_MAX_MS 25 /* full jitter, before the one retry of what was sent */
+/* Each try adds one, but for kept connections that ended, which do not count. */
+_Static_assert(SL_TRIED_MAX_N == SL_EXCHANGE_UNSENT_MAX_N + SL_RETRY_ATTEMPTS_MAX_N,
+               "all that may be tried can be noted");
 
 static uint64_t now_ms(const struct sl_exchange *x)
 {
@@ -106,26 +109,33 @@ static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *s
     return sl_pool_pick(set, x->w->idx, &ctx, tier);
 }
 
-/* Connects to ep, which was picked from set, which is pinned. */
-static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
+/* x is ep's from now on, which was picked from set, which is pinned. */
+static void assign(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
 {
     sl_attempt_forget(x);
     x->set = set;
     x->endpoint = ep;
-    x->last = ep;
     x->tried[x->tried_n++] = ep;
+    x->sent = false;
+    x->status = 0;
+    x->retry_after_ms = 0;
+    x->heartbeat_ms = 0;
+    x->first_byte_us = 0;
+    x->sent_us = 0;
+    x->began_us = sl_loop_now_us(x->w->loop);
+}
+
+/* Connects to the endpoint that x was assigned to. */
+static void connect_assigned(struct sl_exchange *x)
+{
     if (x->attempts_n++ == 0) { /* one that is refused, or only waits, earns no retries */
         sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     }
-    x->sent = false;
-    x->status = 0;
-    x->retry_after_ms = 0;
-    x->first_byte_us = 0;
-    x->sent_us = 0;
+    x->last = x->endpoint;
     x->began_us = sl_loop_now_us(x->w->loop);
-    int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x);
+    int rc = sl_h1_upstream_attach(x->w, x->side->pool, x->endpoint, x);
     if (rc == SL_AGAIN) {
         sl_exchange_enter(x, SL_PHASE_CONNECTING, x->side->pool->conf->timeouts.connect_ms);
     } else if (rc != SL_OK) {
@@ -154,7 +164,8 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
         return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
     }
     sl_admission_begin(x);
-    attempt_at(x, set, ep);
+    assign(x, set, ep);
+    connect_assigned(x);
     return SL_ATTEMPT_BEGUN;
 }
 
@@ -162,7 +173,8 @@ void sl_attempt_begin(struct sl_exchange *x)
 {
     enum sl_attempt_room room = SL_ATTEMPT_NO_ROOM;
 
-    if (x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N) {
+    if (x->unsent_n >= SL_EXCHANGE_UNSENT_MAX_N) {
+        sl_retry_count(x, SL_REFUSAL_ATTEMPTS);
         sl_exchange_fail(x, x->last_failure);
         return;
     }
@@ -174,34 +186,30 @@ void sl_attempt_begin(struct sl_exchange *x)
     }
     /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
     if (x->counts_retry || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
+        sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
         sl_exchange_fail(x, x->last_failure);
     } else {
         sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
     }
 }
 
-/* RFC 9110 section 9.2.2: whether doing it twice is as good as once, or the route says so. */
-static bool is_repeatable(const struct sl_exchange *x)
+void sl_attempt_resume(struct sl_exchange *x)
 {
-    return sl_method_idempotent(x->request.method) || x->route->conf->replays_generations;
+    if (x->endpoint == NULL) {
+        sl_attempt_begin(x);
+    } else if (sl_endpoint_is_named(x->endpoint, x->w->idx)) {
+        connect_assigned(x);
+    } else { /* discovery took it away meanwhile */
+        x->tried_n--;
+        sl_attempt_end(x, SL_VERDICT_ABANDONED);
+        sl_attempt_begin(x);
+    }
 }
 
-/* What was processed somewhere may be sent again only within the pool's budget, and once. */
-static bool may_repeat(struct sl_exchange *x)
+static void back_off(struct sl_exchange *x)
 {
-    struct sl_pool *pool = x->side->pool->pool;
-
-    if (!x->replay_whole || x->response_started || x->counts_retry ||
-        x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
-    {
-        return false;
-    }
-    if (!sl_retry_budget_try(&pool->retries, x->w->idx, now_ms(x))) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_SPENT, 1);
-        return false;
-    }
-    x->counts_retry = true;
-    return true;
+    sl_exchange_enter(x, SL_PHASE_BACKOFF,
+                      sl_retry_backoff_ms(&x->route->conf->retry, x->retries_n, &x->w->rng));
 }
 
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
@@ -235,31 +243,34 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     }
     if (!was_sent && x->replay_whole) {
         if (!stale) {
+            x->unsent_n++;
             sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
         }
         sl_attempt_begin(x);
         return;
     }
-    if (!is_repeatable(x) || !may_repeat(x)) {
+    if (!sl_retry_may_follow(x, false) || !sl_retry_take(x)) {
         sl_exchange_fail(x, reason);
         return;
     }
-    sl_exchange_enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
+    back_off(x);
 }
 
-bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
+/* Leaves the attempt that runs for another ready endpoint, if there is one within the pool's
+ * budget: both are certain before anything is given up. The endpoint is picked before the back-off
+ * so that it is there after it. */
+static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
 {
-    if (head->status != 503 || x->retry_after_ms == 0 ||
-        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole || x->counts_retry ||
-        x->request.upgrade.len > 0)
-    {
-        return false; /* before anybody is picked for it, and counted */
-    }
     static const struct sl_outcome unused = {.abandoned = true};
     enum sl_tier tier;
     struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
     struct sl_endpoint *other = set != NULL ? pick(x, set, &tier) : NULL;
-    if (other == NULL || tier != SL_TIER_READY || !may_repeat(x)) {
+    bool is_ready = other != NULL && tier == SL_TIER_READY;
+
+    if (!is_ready) {
+        sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
+    }
+    if (!is_ready || !sl_retry_take(x)) {
         if (other != NULL) {
             sl_pool_done(set, x->w->idx, other, &unused, now_ms(x));
         }
@@ -269,7 +280,34 @@ bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *h
         return false;
     }
     sl_attempt_let_go(x, false);
-    sl_attempt_end(x, SL_VERDICT_ANSWERED);
-    attempt_at(x, set, other);
+    sl_attempt_end(x, verdict);
+    assign(x, set, other);
+    if (at_once) {
+        connect_assigned(x);
+    } else {
+        back_off(x);
+    }
     return true;
+}
+
+bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
+{
+    bool untouched = head->status == 503 && x->retry_after_ms != 0;
+
+    if ((!untouched && !sl_retry_has_status(&x->route->conf->retry, head->status)) ||
+        !sl_retry_may_follow(x, untouched))
+    {
+        return false;
+    }
+    x->last_failure = SL_REASON_NO_ENDPOINT; /* if the other one goes meanwhile */
+    return leave(x, SL_VERDICT_ANSWERED, untouched);
+}
+
+bool sl_attempt_given_up(struct sl_exchange *x)
+{
+    if (!sl_retry_may_follow(x, false)) {
+        return false;
+    }
+    x->last_failure = SL_REASON_FIRST_BYTE_TIMEOUT;
+    return leave(x, SL_VERDICT_FAILED, false);
 }

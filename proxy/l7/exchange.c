@@ -16,6 +16,7 @@
 #include "balance_key.h"
 #include "exchange_internal.h"
 #include "forwarded.h"
+#include "retry.h"
 #include "route.h"
 #include "tunnel.h"
 
@@ -23,7 +24,6 @@
 #include "proxy/proto/field.h"
 #include "proxy/upstream/hang.h"
 #include "proxy/upstream/outlier.h"
-#include "proxy/upstream/retry_budget.h"
 
 #include <string.h>
 
@@ -61,8 +61,7 @@ static void count(struct sl_exchange *x, enum sl_reason reason)
     sl_series_add(s, w->idx, SL_ROUTE_BYTES_OUT, x->bytes_out);
 }
 
-/* Nothing of the request can be sent again from now on. */
-static void drop_replay(struct sl_exchange *x)
+void sl_exchange_drop_replay(struct sl_exchange *x)
 {
     x->w->replay_bytes -= x->replay.bytes;
     sl_queue_clear(&x->replay, &x->w->chunks);
@@ -90,15 +89,13 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
 
     sl_attempt_let_go(x, whole && x->request_ended);
     sl_attempt_end(x, reason == SL_REASON_OK ? SL_VERDICT_ANSWERED : SL_VERDICT_ABANDONED);
-    if (x->counts_retry) {
-        sl_retry_budget_done(&x->side->pool->pool->retries);
-    }
+    sl_retry_end(x);
     sl_admission_end(x);
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
     sl_attempt_forget(x);
     sl_deadline_remove(sl_loop_wheel(w->loop), &x->deadline);
-    drop_replay(x);
+    sl_exchange_drop_replay(x);
     d->exchange = NULL;
     struct sl_view *view = x->view;
     give_back(x);
@@ -142,6 +139,7 @@ struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
         .start_us = sl_loop_now_us(w->loop),
         .phase_due_ms = UINT64_MAX,
         .total_due_ms = UINT64_MAX,
+        .try_due_ms = UINT64_MAX,
         .beat_due_ms = UINT64_MAX,
         .awaits_continue = head->expect_continue,
     };
@@ -204,12 +202,14 @@ void sl_exchange_start(struct sl_exchange *x)
 /* ---- From the downstream adapter */
 
 /* Whether to keep n more bytes: where that is worth the memory, and as long as the endpoint got
- * nothing at all, for then the next attempt needs them. */
+ * nothing at all, for then the next attempt needs them. Whether it did is not asked with the first
+ * ones: the head waits to leave with them. */
 static bool may_keep(const struct sl_exchange *x, size_t n)
 {
     const struct sl_framing *f = &x->request.framing;
     uint64_t whole = f->kind == SL_FRAMING_LENGTH ? f->length_bytes : x->replay.bytes + n;
     bool cheap = whole <= SL_REPLAY_MAX_BYTES &&
+                 (x->replay.bytes == 0 || sl_retry_may_need_body(x)) &&
                  x->w->replay_bytes + n <= SL_REPLAY_BUDGET_BYTES / x->w->workers_n;
 
     return cheap || !x->sent || !x->up->ops->has_sent(x->up);
@@ -223,7 +223,7 @@ static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
     if (!may_keep(x, wire.len) ||
         sl_queue_append(&x->replay, &x->w->chunks, wire.ptr, wire.len) != SL_OK)
     {
-        drop_replay(x);
+        sl_exchange_drop_replay(x);
         return;
     }
     x->w->replay_bytes += wire.len;
@@ -353,6 +353,9 @@ bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head
     if (holds && wants_heartbeat(x, head)) {
         sl_exchange_begin_heartbeat(x);
     }
+    if (holds && sl_retry_refusal(x, false) != SL_REFUSALS_N) { /* it was not refused */
+        sl_exchange_drop_replay(x);
+    }
     return holds;
 }
 
@@ -393,7 +396,7 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
         sl_pool_answered(x->endpoint, x->began_us / 1000, now_ms(x));
     }
     x->response_started = true;
-    drop_replay(x);
+    sl_exchange_drop_replay(x);
     x->down->ops->head(x->down, x, head, extra, extra_n);
     if (head->status == 101) {
         sl_tunnel_begin(x);
@@ -450,6 +453,9 @@ void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason)
     if (!x->response_started) {
         sl_attempt_failed(x, reason);
         return;
+    }
+    if (x->phase != SL_PHASE_TUNNEL) {
+        sl_retry_count(x, SL_REFUSAL_RESPONSE_STARTED);
     }
     sl_attempt_end(x, sl_attempt_verdict(reason, false));
     sl_exchange_fail(x, reason);

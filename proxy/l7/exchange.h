@@ -20,7 +20,8 @@
  * Thread:    worker-local
  * Ownership: the exchange owns its copy of the request head; response heads are borrowed for the
  * call
- * Limits:    SL_EXCHANGE_TRIES_N endpoints; replay of SL_REPLAY_MAX_BYTES of request body, and of
+ * Limits:    SL_EXCHANGE_UNSENT_MAX_N endpoints that take no connection, and as many more as the
+ *            route retries; replay of SL_REPLAY_MAX_BYTES of request body, and of
  *            SL_REPLAY_BUDGET_BYTES in all
  */
 #ifndef SL_L7_EXCHANGE_H
@@ -35,7 +36,7 @@
 #include "proxy/base/wheel.h"
 #include "proxy/proto/message.h"
 
-#define SL_EXCHANGE_TRIES_N SL_TRIED_MAX_N
+#define SL_EXCHANGE_UNSENT_MAX_N 4
 #define SL_UNSENT_BODY_BYTES ((size_t)64 * 1024) /* before there is a connection */
 #define SL_EXCHANGE_BYTES 2560                   /* with the first memory of its arena */
 #define SL_REQUEST_ID_MAX_BYTES 64
@@ -144,12 +145,13 @@ struct sl_exchange {
     const struct sl_view_route *route;
     const struct sl_view_side *side;
     struct sl_endpoint_set *set;    /* of the last attempt, pinned to the end: last belongs to it */
-    struct sl_endpoint *endpoint;   /* of the attempt that runs */
+    struct sl_endpoint *endpoint;   /* of the attempt that runs, or is to run after a back-off */
     const struct sl_endpoint *last; /* of the last attempt, for the log */
-    const struct sl_endpoint *tried[SL_EXCHANGE_TRIES_N];
-    uint32_t tried_n;
-    uint32_t forgotten_n; /* tried before it last waited: they may be tried again */
-    uint32_t attempts_n;
+    const struct sl_endpoint *tried[SL_TRIED_MAX_N];
+    uint32_t tried_n;        /* since it last waited: those before may be tried again */
+    uint32_t unsent_n;       /* attempts of which the endpoint got nothing */
+    uint32_t retries_n;      /* attempts after one of which it may have */
+    uint32_t attempts_n;     /* all of them */
     uint64_t key_hash;       /* for the pool's policy; 0: no key */
     struct sl_waiter waiter; /* while it is queued */
 
@@ -184,6 +186,7 @@ struct sl_exchange {
     uint64_t waits_since_us; /* while it is queued */
     uint64_t queued_us;      /* in all */
     uint64_t phase_due_ms;
+    uint64_t try_due_ms; /* the attempt should have a head by then */
     uint64_t total_due_ms;
     uint64_t beat_due_ms;
     uint64_t heartbeat_ms; /* 0: nothing may be said in between */

@@ -5,6 +5,7 @@
  */
 #include "attempt.h"
 #include "exchange_internal.h"
+#include "retry.h"
 
 #include "proxy/upstream/hang.h"
 
@@ -22,6 +23,7 @@ static void arm(struct sl_exchange *x)
 {
     uint64_t due = x->phase_due_ms < x->total_due_ms ? x->phase_due_ms : x->total_due_ms;
 
+    due = x->try_due_ms < due ? x->try_due_ms : due;
     due = x->beat_due_ms < due ? x->beat_due_ms : due;
     if (due == UINT64_MAX) {
         sl_deadline_clear(&x->deadline);
@@ -56,6 +58,7 @@ void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint
     }
     x->phase = phase;
     x->phase_due_ms = due_ms(x, after_ms);
+    x->try_due_ms = phase == SL_PHASE_FIRST_BYTE ? due_ms(x, sl_retry_try_ms(x)) : UINT64_MAX;
     x->beat_due_ms = due_ms(x, x->heartbeat_ms);
     arm(x);
 }
@@ -64,7 +67,11 @@ void sl_exchange_await(struct sl_exchange *x)
 {
     const struct sl_timeouts_config *t = &x->side->pool->conf->timeouts;
 
-    if (x->awaits_continue || (x->request_ended && x->up->ops->is_sent(x->up))) {
+    bool is_sent = x->request_ended && x->up->ops->is_sent(x->up);
+    if (is_sent && !sl_retry_may_need_body(x)) {
+        sl_exchange_drop_replay(x);
+    }
+    if (x->awaits_continue || is_sent) {
         sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, t->first_byte_ms);
     } else {
         bool waits = x->request_ended || x->up->ops->is_high(x->up); /* else for the client */
@@ -144,7 +151,7 @@ static void end_phase(struct sl_exchange *x)
         sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
         return;
     case SL_PHASE_BACKOFF:
-        sl_attempt_begin(x);
+        sl_attempt_resume(x);
         return;
     case SL_PHASE_STALLED:
         sl_exchange_finish(x, SL_REASON_CLIENT_STALLED, false);
@@ -169,6 +176,15 @@ static void end_phase(struct sl_exchange *x)
     sl_exchange_upstream_failed(x, reason);
 }
 
+/* Whoever has a head by now, or nobody better to turn to, has the time that the pool gives. */
+static void end_try(struct sl_exchange *x)
+{
+    x->try_due_ms = UINT64_MAX;
+    if (x->response_started || !sl_attempt_given_up(x)) {
+        arm(x);
+    }
+}
+
 void sl_exchange_on_deadline(struct sl_deadline *deadline)
 {
     struct sl_exchange *x = sl_container_of(deadline, struct sl_exchange, deadline);
@@ -177,6 +193,8 @@ void sl_exchange_on_deadline(struct sl_deadline *deadline)
         sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
     } else if (now_ms(x) >= x->phase_due_ms) {
         end_phase(x);
+    } else if (now_ms(x) >= x->try_due_ms) {
+        end_try(x);
     } else if (now_ms(x) >= x->beat_due_ms) {
         beat(x);
     }

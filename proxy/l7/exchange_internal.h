@@ -15,6 +15,9 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
 /* Ends x with an answer in our own name, if that is still possible. */
 void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason);
 
+/* Nothing of the request can be sent again from now on. */
+void sl_exchange_drop_replay(struct sl_exchange *x);
+
 /* x is in phase, for at most after_ms; 0: this phase has no limit of its own. */
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms);
 

@@ -197,6 +197,7 @@ static void fill_series(struct fake_control *f)
     sl_series_add(f->series[2], 0, SL_ROUTE_BYTES_OUT, 12345);
     sl_series_add(f->series[3], 0, SL_POOL_CONNECTS, 21);
     sl_series_add(f->series[3], 0, SL_POOL_RETRIES, 2);
+    sl_series_add(f->series[3], 0, SL_POOL_RETRIES_REFUSED + SL_REFUSAL_NOT_REPEATABLE, 3);
 }
 
 void fake_control_init(struct fake_control *f)

@@ -99,7 +99,12 @@ static void begin_view(struct fixture *f)
         .timeouts = {.connect_ms = 1000, .first_byte_ms = 300000, .keepalive_idle_ms = 3000},
     };
     f->route_conf = (struct sl_route_config){
-        .name = "all", .path = "/", .sides_n = 1, .max_body_bytes = UINT64_MAX};
+        .name = "all",
+        .path = "/",
+        .sides_n = 1,
+        .max_body_bytes = UINT64_MAX,
+        .retry = {.attempts_n = 1, .backoff_min_ms = 25, .backoff_max_ms = 250},
+    };
     f->listener_conf =
         (struct sl_listener_config){.name = "edge", .timeouts = {10000, 60000, 60000, 75000}};
     f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
@@ -424,6 +429,86 @@ static void what_a_client_that_leaves_had_taken_is_given_back(void **state)
     }
 }
 
+struct copy {
+    const char *what;
+    const char *method;
+    uint32_t attempts_n;
+    bool replays_generations;
+    bool fails_first; /* on a kept connection, which ends instead of an answer */
+    bool has_head;    /* of an event stream, which is held */
+    bool is_kept;
+};
+
+/* Whether a copy of the body is there once all of it was sent, and before there is an answer. */
+static void check_copy(const struct copy *c)
+{
+    enum {
+        BODY_BYTES = 30000
+    };
+    static char request[BODY_BYTES + 256];
+    static char text[BODY_BYTES + 1024];
+    struct fixture f;
+
+    begin(&f);
+    f.route_conf.retry.attempts_n = c->attempts_n;
+    f.route_conf.replays_generations = c->replays_generations;
+    size_t len = (size_t)snprintf(request, sizeof(request),
+                                  "%s /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+                                  c->method, BODY_BYTES);
+    memset(request + len, 'x', BODY_BYTES - 1);
+    memcpy(request + len + BODY_BYTES - 1, "!", 2);
+    if (c->fails_first) {
+        say(f.client_fd, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    } else {
+        say(f.client_fd, request);
+    }
+    int up = accept_upstream(&f);
+    if (c->fails_first) {
+        (void)hear(&f, up, text, sizeof(text), "\r\n\r\n");
+        say(up, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        (void)hear(&f, f.client_fd, text, sizeof(text), "ok");
+        say(f.client_fd, request);
+    }
+    (void)hear(&f, up, text, sizeof(text), "x!");
+    if (c->fails_first) {
+        sl_socket_reset_on_close(up);
+        sl_socket_close(up);
+        up = accept_upstream(&f);
+        (void)hear(&f, up, text, sizeof(text), "x!");
+    }
+    if (c->has_head) {
+        say(up,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n");
+    }
+    for (int i = 0; i < 20; i++) {
+        turn(&f);
+    }
+    size_t kept_bytes = c->is_kept ? BODY_BYTES : 0;
+    check(f.w->replay_bytes == kept_bytes, "%s: %zu bytes, not %zu", c->what, f.w->replay_bytes,
+          kept_bytes);
+    assert_true(c->is_kept || f.w->chunks.used_n == 0);
+    sl_socket_close(up);
+    end(&f);
+}
+
+static void a_body_is_kept_for_as_long_as_an_answer_could_ask_for_it(void **state)
+{
+    static const struct copy copies[] = {
+        {"may be refused", "POST", 1, .is_kept = true},
+        {"may not be sent again", "POST", 0, .is_kept = false},
+        {"was not refused", "POST", 1, .has_head = true},
+        {"may be generated again", "POST", 1, true, .has_head = true, .is_kept = true},
+        {"was the last attempt", "PUT", 1, .fails_first = true},
+        {"was not the last one", "PUT", 2, .fails_first = true, .is_kept = true},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(copies); i++) {
+        check_copy(&copies[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +519,7 @@ int main(void)
         cmocka_unit_test(who_waits_when_the_process_ends_is_forgotten),
         cmocka_unit_test(requests_that_are_refused_earn_no_retries),
         cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
+        cmocka_unit_test(a_body_is_kept_for_as_long_as_an_answer_could_ask_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
