@@ -45,9 +45,7 @@ void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
     }
     sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
     x->endpoint = NULL;
-    if (x->side->pool->conf->limits.per_endpoint_n != 0) {
-        sl_admission_wake(x);
-    }
+    sl_admission_attempt_ended(x);
 }
 
 void sl_attempt_forget(struct sl_exchange *x)
@@ -94,7 +92,7 @@ void sl_attempt_send(struct sl_exchange *x)
 
 /* An endpoint that was not tried, counted as in flight; NULL when there is none. */
 static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *set,
-                                enum sl_tier *tier)
+                                enum sl_tier *tier, struct sl_pick_connection *connection)
 {
     struct sl_pick ctx = {
         .now_ms = now_ms(x),
@@ -102,12 +100,16 @@ static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *s
         .tried = x->tried,
         .tried_n = x->tried_n,
         .again = x->waiter.waits,
+        .wants_new = sl_h1_upstream_wants_new(x),
+        .connection = connection,
     };
+    *connection = (struct sl_pick_connection){0};
     return sl_pool_pick(set, x->w->idx, &ctx, tier);
 }
 
-/* Connects to ep, which was picked from set, which is pinned. */
-static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
+/* Connects to ep, which was picked from set, which is pinned; connects: as for attach. */
+static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep,
+                       bool connects)
 {
     sl_attempt_forget(x);
     x->set = set;
@@ -125,7 +127,7 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     x->first_byte_us = 0;
     x->sent_us = 0;
     x->began_us = sl_loop_now_us(x->w->loop);
-    int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x);
+    int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x, connects);
     if (rc == SL_AGAIN) {
         sl_exchange_enter(x, SL_PHASE_CONNECTING, x->side->pool->conf->timeouts.connect_ms);
     } else if (rc != SL_OK) {
@@ -135,10 +137,35 @@ static void attempt_at(struct sl_exchange *x, struct sl_endpoint_set *set, struc
     }
 }
 
+/* The same, where an idle connection to somebody else may make room for it: one of this worker now,
+ * or one of another worker until the next look. */
+static struct sl_endpoint *pick_or_make_room(struct sl_exchange *x, struct sl_endpoint_set *set,
+                                             enum sl_tier *tier,
+                                             struct sl_pick_connection *connection)
+{
+    const struct sl_view_pool *vp = x->side->pool;
+    struct sl_endpoint *ep = pick(x, set, tier, connection);
+
+    if (ep != NULL || !connection->lacks) {
+        return ep;
+    }
+    if (sl_pool_connections_are_full(&vp->pool->connections) &&
+        sl_h1_upstream_close_spare(x->w, set, false))
+    {
+        sl_series_add(vp->series, x->w->idx, SL_POOL_IDLE_CLOSED, 1);
+        ep = pick(x, set, tier, connection);
+    }
+    if (ep == NULL && connection->lacks) {
+        sl_admission_want_connection(x);
+    }
+    return ep;
+}
+
 enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
 {
     enum sl_tier tier = SL_TIER_READY;
     struct sl_endpoint *ep = NULL;
+    struct sl_pick_connection connection;
     struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
 
     if (set == NULL) {
@@ -146,7 +173,7 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
         return SL_ATTEMPT_BEGUN;
     }
     if (sl_admission_take_place(x)) {
-        ep = pick(x, set, &tier);
+        ep = pick_or_make_room(x, set, &tier, &connection);
     }
     if (ep == NULL) {
         sl_pool_unpin(set, x->w->idx);
@@ -154,7 +181,7 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
         return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
     }
     sl_admission_begin(x);
-    attempt_at(x, set, ep);
+    attempt_at(x, set, ep, connection.taken);
     return SL_ATTEMPT_BEGUN;
 }
 
@@ -257,10 +284,15 @@ bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *h
     }
     static const struct sl_outcome unused = {.abandoned = true};
     enum sl_tier tier;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
-    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier) : NULL;
+    struct sl_pick_connection connection;
+    struct sl_pool *pool = x->side->pool->pool;
+    struct sl_endpoint_set *set = sl_pool_pin(pool, x->w->idx);
+    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier, &connection) : NULL;
     if (other == NULL || tier != SL_TIER_READY || !may_repeat(x)) {
         if (other != NULL) {
+            if (connection.taken) {
+                sl_pool_connections_give(&pool->connections, other);
+            }
             sl_pool_done(set, x->w->idx, other, &unused, now_ms(x));
         }
         if (set != NULL) {
@@ -270,6 +302,6 @@ bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *h
     }
     sl_attempt_let_go(x, false);
     sl_attempt_end(x, SL_VERDICT_ANSWERED);
-    attempt_at(x, set, other);
+    attempt_at(x, set, other, connection.taken);
     return true;
 }
