@@ -242,10 +242,14 @@ struct sl_slow_start_config {
 struct sl_limits_config {
     uint32_t in_flight_n;    /* requests at the pool; 0: no limit */
     uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
+    uint32_t connections_n;  /* open to the pool; 0: no limit */
+    uint32_t connections_per_endpoint_n;
+    uint32_t retries_n; /* that run at the pool; 0: the budget alone */
 };
 
 struct sl_queue_config {
     uint32_t size_n; /* requests that wait, on all workers; 0: none may */
+    uint64_t bytes;  /* that they hold of heads and bodies */
     uint64_t timeout_ms;
     const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
 };

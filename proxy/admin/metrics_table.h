@@ -50,6 +50,7 @@ enum sl_metric_kind {
 /* The stats of an endpoint (enum sl_endpoint_stat), and its condition. */
 enum sl_metric_endpoint_value {
     SL_METRIC_IN_FLIGHT = SL_ENDPOINT_STATS_N,
+    SL_METRIC_CONNECTIONS,
     SL_METRIC_HEALTHY,
     SL_METRIC_EJECTED,
     SL_METRIC_ENDPOINT_VALUES_N,

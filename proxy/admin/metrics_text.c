@@ -433,6 +433,7 @@ static void gather_endpoints(struct exposition *x, size_t pool_idx)
             row->values[s] += e.stats[s];
         }
         row->values[SL_METRIC_IN_FLIGHT] += e.in_flight_n;
+        row->values[SL_METRIC_CONNECTIONS] += e.connections_n;
         count_condition(x, row, SL_METRIC_HEALTHY, e.health != SL_HEALTH_DOWN);
         count_condition(x, row, SL_METRIC_EJECTED, e.ejected_ms > 0);
         x->states[pool_idx].endpoints_n[state_of(&e)]++;

@@ -46,11 +46,13 @@ void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
     if (x->sent_us != 0) {
         o.ttft_us = x->first_byte_us > x->sent_us ? x->first_byte_us - x->sent_us : 0;
     }
+    if (x->holds_connection) { /* it never got so far */
+        x->holds_connection = false;
+        sl_pool_connections_give(&x->set->pool->connections, x->endpoint);
+    }
     sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
     x->endpoint = NULL;
-    if (x->side->pool->conf->limits.per_endpoint_n != 0) {
-        sl_admission_wake(x);
-    }
+    sl_admission_attempt_ended(x);
 }
 
 void sl_attempt_forget(struct sl_exchange *x)
@@ -97,7 +99,7 @@ void sl_attempt_send(struct sl_exchange *x)
 
 /* An endpoint that was not tried, counted as in flight; NULL when there is none. */
 static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *set,
-                                enum sl_tier *tier)
+                                enum sl_tier *tier, struct sl_pick_connection *connection)
 {
     struct sl_pick ctx = {
         .now_ms = now_ms(x),
@@ -105,16 +107,22 @@ static struct sl_endpoint *pick(struct sl_exchange *x, struct sl_endpoint_set *s
         .tried = x->tried,
         .tried_n = x->tried_n,
         .again = x->waiter.waits,
+        .wants_new = sl_h1_upstream_wants_new(x),
+        .connection = connection,
     };
+    *connection = (struct sl_pick_connection){0};
     return sl_pool_pick(set, x->w->idx, &ctx, tier);
 }
 
-/* x is ep's from now on, which was picked from set, which is pinned. */
-static void assign(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep)
+/* x is ep's from now on, which was picked from set, which is pinned; holds_connection: a new one is
+ * counted for it, else one lies idle. */
+static void assign(struct sl_exchange *x, struct sl_endpoint_set *set, struct sl_endpoint *ep,
+                   bool holds_connection)
 {
     sl_attempt_forget(x);
     x->set = set;
     x->endpoint = ep;
+    x->holds_connection = holds_connection;
     x->tried[x->tried_n++] = ep;
     x->sent = false;
     x->status = 0;
@@ -135,7 +143,9 @@ static void connect_assigned(struct sl_exchange *x)
     }
     x->last = x->endpoint;
     x->began_us = sl_loop_now_us(x->w->loop);
-    int rc = sl_h1_upstream_attach(x->w, x->side->pool, x->endpoint, x);
+    bool connects = x->holds_connection;
+    x->holds_connection = false; /* it is the connection's now, or given back */
+    int rc = sl_h1_upstream_attach(x->w, x->side->pool, x->endpoint, x, connects);
     if (rc == SL_AGAIN) {
         sl_exchange_enter(x, SL_PHASE_CONNECTING, x->side->pool->conf->timeouts.connect_ms);
     } else if (rc != SL_OK) {
@@ -145,10 +155,35 @@ static void connect_assigned(struct sl_exchange *x)
     }
 }
 
+/* The same, where an idle connection to somebody else may make room for it: one of this worker now,
+ * or one of another worker until the next look. */
+static struct sl_endpoint *pick_or_make_room(struct sl_exchange *x, struct sl_endpoint_set *set,
+                                             enum sl_tier *tier,
+                                             struct sl_pick_connection *connection)
+{
+    const struct sl_view_pool *vp = x->side->pool;
+    struct sl_endpoint *ep = pick(x, set, tier, connection);
+
+    if (ep != NULL || !connection->lacks) {
+        return ep;
+    }
+    if (sl_pool_connections_are_full(&vp->pool->connections) &&
+        sl_h1_upstream_close_spare(x->w, set, false))
+    {
+        sl_series_add(vp->series, x->w->idx, SL_POOL_IDLE_CLOSED, 1);
+        ep = pick(x, set, tier, connection);
+    }
+    if (ep == NULL && connection->lacks) {
+        sl_admission_want_connection(x);
+    }
+    return ep;
+}
+
 enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
 {
     enum sl_tier tier = SL_TIER_READY;
     struct sl_endpoint *ep = NULL;
+    struct sl_pick_connection connection;
     struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
 
     if (set == NULL) {
@@ -156,7 +191,7 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
         return SL_ATTEMPT_BEGUN;
     }
     if (sl_admission_take_place(x)) {
-        ep = pick(x, set, &tier);
+        ep = pick_or_make_room(x, set, &tier, &connection);
     }
     if (ep == NULL) {
         sl_pool_unpin(set, x->w->idx);
@@ -164,7 +199,7 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
         return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
     }
     sl_admission_begin(x);
-    assign(x, set, ep);
+    assign(x, set, ep, connection.taken);
     connect_assigned(x);
     return SL_ATTEMPT_BEGUN;
 }
@@ -263,15 +298,21 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
 {
     static const struct sl_outcome unused = {.abandoned = true};
     enum sl_tier tier;
-    struct sl_endpoint_set *set = sl_pool_pin(x->side->pool->pool, x->w->idx);
-    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier) : NULL;
-    bool is_ready = other != NULL && tier == SL_TIER_READY;
+    struct sl_pick_connection connection;
+    struct sl_pool *pool = x->side->pool->pool;
+    struct sl_endpoint_set *set = sl_pool_pin(pool, x->w->idx);
+    x->wants_new = x->wants_new || !at_once; /* what lies idle now may not after the wait */
+    struct sl_endpoint *other = set != NULL ? pick(x, set, &tier, &connection) : NULL;
+    bool is_ready = other != NULL && tier == SL_TIER_READY && (at_once || connection.taken);
 
     if (!is_ready) {
         sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
     }
     if (!is_ready || !sl_retry_take(x)) {
         if (other != NULL) {
+            if (connection.taken) {
+                sl_pool_connections_give(&pool->connections, other);
+            }
             sl_pool_done(set, x->w->idx, other, &unused, now_ms(x));
         }
         if (set != NULL) {
@@ -281,7 +322,7 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
     }
     sl_attempt_let_go(x, false);
     sl_attempt_end(x, verdict);
-    assign(x, set, other);
+    assign(x, set, other, connection.taken);
     if (at_once) {
         connect_assigned(x);
     } else {

@@ -25,9 +25,12 @@
 #include "proxy/upstream/hang.h"
 #include "proxy/upstream/outlier.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define FREE_EXCHANGES_KEPT_N 256
+#define STEP_BYTES 256           /* exchanges with their heads are multiples of it */
+#define ARENA_BYTES 1024         /* beyond the head, where that is needed */
 #define AUTHORITY_MAX_BYTES 1024 /* no name is longer; it goes out twice: X-Forwarded-Host */
 
 static uint64_t now_ms(const struct sl_exchange *x)
@@ -116,21 +119,41 @@ void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason)
 
 /* ---- Begin */
 
+/* With room for its head, and little more: what each costs of many that wait, or stream. The block
+ * used last is taken; one that is too small makes way, so that they become as large as needed. */
+static struct sl_exchange *take_block(struct sl_l7 *w, size_t head_bytes)
+{
+    size_t least = sizeof(struct sl_exchange) + _Alignof(max_align_t) + head_bytes;
+    size_t bytes = (least + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+    struct sl_exchange *x = w->free_exchanges;
+
+    if (x != NULL) {
+        w->free_exchanges = x->next_free;
+        w->free_exchanges_n--;
+        if (x->block_bytes >= bytes) {
+            return x;
+        }
+        sl_free(x);
+    }
+    x = sl_alloc_raw(bytes);
+    if (x != NULL) {
+        x->block_bytes = (uint32_t)bytes;
+    }
+    return x;
+}
+
 struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
                                     const struct sl_request_head *head, const char *base,
                                     size_t len)
 {
-    struct sl_exchange *x = w->free_exchanges;
-    if (x != NULL) {
-        w->free_exchanges = x->next_free;
-        w->free_exchanges_n--;
-    } else {
-        x = sl_alloc_raw(SL_EXCHANGE_BYTES);
-        if (x == NULL) {
-            return NULL;
-        }
+    struct sl_exchange *x = take_block(w, sl_exchange_head_bytes(head, len));
+
+    if (x == NULL) {
+        return NULL;
     }
     *x = (struct sl_exchange){
+        .block_bytes = x->block_bytes,
+        .head_bytes = (uint32_t)sl_exchange_head_bytes(head, len), /* far below 4 GiB */
         .w = w,
         .down = d,
         .view = w->view,
@@ -143,7 +166,7 @@ struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
         .beat_due_ms = UINT64_MAX,
         .awaits_continue = head->expect_continue,
     };
-    sl_arena_init(&x->arena, SL_CHUNK_BYTES, 0, x + 1, SL_EXCHANGE_BYTES - sizeof(*x));
+    sl_arena_init(&x->arena, ARENA_BYTES, 0, x + 1, x->block_bytes - sizeof(*x));
     sl_deadline_init(&x->deadline, sl_exchange_on_deadline);
     if (sl_exchange_copy_head(x, head, base, len) != SL_OK) {
         give_back(x);
@@ -242,6 +265,9 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         return;
     }
     keep_for_replay(x, wire);
+    if (x->waiter.waits && !sl_admission_grow(x, wire.len)) {
+        return;
+    }
     if (x->sent) {
         x->up->ops->data(x->up, wire);
         if (x->up->ops->is_high(x->up)) {

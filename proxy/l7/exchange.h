@@ -38,7 +38,6 @@
 
 #define SL_EXCHANGE_UNSENT_MAX_N 4
 #define SL_UNSENT_BODY_BYTES ((size_t)64 * 1024) /* before there is a connection */
-#define SL_EXCHANGE_BYTES 2560                   /* with the first memory of its arena */
 #define SL_REQUEST_ID_MAX_BYTES 64
 
 struct sl_downstream;
@@ -152,6 +151,7 @@ struct sl_exchange {
     uint32_t unsent_n;       /* attempts of which the endpoint got nothing */
     uint32_t retries_n;      /* attempts after one of which it may have */
     uint32_t attempts_n;     /* all of them */
+    uint32_t head_bytes;     /* of the request's, as it is kept */
     uint64_t key_hash;       /* for the pool's policy; 0: no key */
     struct sl_waiter waiter; /* while it is queued */
 
@@ -174,7 +174,9 @@ struct sl_exchange {
     bool reused;           /* the attempt runs on a kept connection, which has said nothing yet */
     bool wants_new;        /* kept connections are not to be trusted any more */
     bool counts_retry;     /* holds a place in the pool's retry budget */
+    bool holds_connection; /* one is counted for the endpoint, and not opened yet */
     bool holds_place;      /* among those that the pool's limit allows */
+    bool lacked_connection;
     enum sl_reason last_failure;
 
     uint16_t status;
@@ -195,6 +197,7 @@ struct sl_exchange {
     char request_id[SL_REQUEST_ID_MAX_BYTES];
     uint8_t request_id_len;
 
+    uint32_t block_bytes; /* of the exchange and the first memory of its arena, behind it */
     struct sl_arena arena;
 };
 

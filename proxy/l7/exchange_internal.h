@@ -29,6 +29,9 @@ void sl_exchange_await(struct sl_exchange *x);
 void sl_exchange_begin_heartbeat(struct sl_exchange *x);
 void sl_exchange_on_deadline(struct sl_deadline *deadline);
 
+/* What copy_head takes of the arena. */
+size_t sl_exchange_head_bytes(const struct sl_request_head *head, size_t len);
+
 /* Copies head (and the bytes it points to) into x's arena. */
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
                           const char *base, size_t len) SL_MUST_CHECK;

@@ -52,24 +52,36 @@ void sl_pool_free(struct sl_pool *pool)
     sl_free(pool);
 }
 
+static void cap(const struct sl_pool *pool, struct sl_endpoint *ep)
+{
+    atomic_store_explicit(&ep->in_flight_max_n,
+                          atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(
+        &ep->connections_max_n,
+        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed),
+        memory_order_relaxed);
+}
+
 void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf)
 {
     const struct sl_endpoint_table *t = &pool->endpoints;
 
     atomic_store_explicit(&pool->queue.in_flight_max_n, conf->in_flight_n, memory_order_relaxed);
     atomic_store_explicit(&pool->per_endpoint_max_n, conf->per_endpoint_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->connections.max_n, conf->connections_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->connections.per_endpoint_max_n, conf->connections_per_endpoint_n,
+                          memory_order_relaxed);
+    sl_retry_budget_set_max(&pool->retries, conf->retries_n);
     for (size_t i = 0; i < t->n; i++) {
-        atomic_store_explicit(&t->items[i]->in_flight_max_n, conf->per_endpoint_n,
-                              memory_order_relaxed);
+        cap(pool, t->items[i]);
     }
 }
 
 static void cap_members(const struct sl_pool *pool, const struct sl_member *members, size_t n)
 {
-    uint32_t max_n = atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed);
-
     for (size_t i = 0; i < n; i++) {
-        atomic_store_explicit(&members[i].endpoint->in_flight_max_n, max_n, memory_order_relaxed);
+        cap(pool, members[i].endpoint);
     }
 }
 
@@ -283,12 +295,55 @@ static bool take_place(struct sl_endpoint *ep)
     return false;
 }
 
+/* Counts the connection that a request at ep needs, unless one lies idle: of these the worker is
+ * the only user, so that it is still there when the request comes to it. */
+static bool take_connection(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
+{
+    bool has_idle = ep->cells[ctx->worker_idx].idle_n > 0;
+
+    if (ctx->connection == NULL || (has_idle && !ctx->wants_new)) {
+        return true;
+    }
+    ctx->connection->taken = sl_pool_connections_take(&pool->connections, ep);
+    if (ctx->connection->taken || has_idle) { /* which is closed for the new one */
+        return true;
+    }
+    ctx->connection->lacks = sl_pool_connections_are_full(&pool->connections);
+    return false;
+}
+
+/* Whether this request may go to ep, which a policy picked: what it takes there is counted. Last
+ * comes what cannot be undone, a trial. */
+static bool admit(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
+{
+    if (!take_place(ep)) {
+        return false;
+    }
+    if (take_connection(pool, ep, ctx)) {
+        if (ctx->tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx->now_ms)) {
+            return true;
+        }
+        if (ctx->connection != NULL && ctx->connection->taken) {
+            ctx->connection->taken = false;
+            sl_pool_connections_give(&pool->connections, ep);
+        }
+    }
+    atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+    return false;
+}
+
+static bool lacks_connection(const struct sl_pick *ctx)
+{
+    return ctx->connection != NULL && ctx->connection->lacks;
+}
+
 /* Picks until an endpoint is found that has room, and is not out, or whose trial this request
  * becomes. It is counted in flight. */
-static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
-                                        enum sl_tier tier)
+static struct sl_endpoint *pick_in_tier(const struct sl_endpoint_set *set,
+                                        const struct sl_pick *asked, enum sl_tier tier)
 {
     const struct sl_endpoint *tried[SL_TRIED_MAX_N + REFUSED_MAX_N];
+    struct sl_balancer *b = set->cells[asked->worker_idx].balancer;
     struct sl_pick ctx = *asked;
 
     ctx.tier = tier;
@@ -297,14 +352,11 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
         if (ep == NULL) {
             return NULL;
         }
-        if (take_place(ep)) {
-            if (tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
-                /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
-                return ep;
-            }
-            atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+        if (admit(set->pool, ep, &ctx)) {
+            /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
+            return ep;
         }
-        if (refused_n == REFUSED_MAX_N) {
+        if (refused_n == REFUSED_MAX_N || lacks_connection(&ctx)) {
             return NULL;
         }
         if (refused_n == 0) {
@@ -319,7 +371,7 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
 
 /* Where endpoints are given more and more: the pick of one that this pick may go to. NULL: there is
  * none, and the others are no worse. */
-static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint32_t worker_idx,
+static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set,
                                         const struct sl_pick *asked)
 {
     struct sl_pick ctx = *asked;
@@ -327,25 +379,34 @@ static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, uint3
     uint64_t oldest_ms = asked->now_ms > first_ms ? asked->now_ms - first_ms : 0;
 
     ctx.settled_ms =
-        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[worker_idx].rng);
+        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[ctx.worker_idx].rng);
     if (ctx.settled_ms == 0) {
         return NULL;
     }
-    return pick_in_tier(set->cells[worker_idx].balancer, &ctx, SL_TIER_READY);
+    return pick_in_tier(set, &ctx, SL_TIER_READY);
 }
 
 /* Whether somebody would do in this tier, of which nobody was picked: it lacked room, also where it
  * has some by now, since a request ended on another worker. O(members), where there are caps. */
 static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
 {
-    if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
+    const struct sl_pool *pool = set->pool;
+
+    if (atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0 &&
+        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed) == 0)
+    {
         return false;
     }
     for (size_t i = 0; i < set->members_n; i++) {
         const struct sl_member *m = &set->members[i];
+        bool lacks = !sl_endpoint_is_full(m->endpoint) &&
+                     sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx);
         if (m->weight > 0 && sl_endpoint_suits(m, tier, ctx->now_ms) &&
             !sl_pick_tried(ctx, m->endpoint))
         {
+            if (ctx->connection != NULL) {
+                ctx->connection->lacks = lacks;
+            }
             return true;
         }
     }
@@ -353,7 +414,7 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
 }
 
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
-                                 const struct sl_pick *ctx, enum sl_tier *tier_used)
+                                 const struct sl_pick *asked, enum sl_tier *tier_used)
 {
     static const enum sl_pool_stat descents[] = {
         [SL_TIER_DRAINING] = SL_POOL_PICKS_DRAINING,
@@ -363,21 +424,23 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     struct sl_pool_cell *cell = &set->pool->cells[worker_idx];
     struct sl_endpoint *ep = NULL;
     enum sl_tier tier = SL_TIER_READY;
+    struct sl_pick ctx = *asked;
 
-    SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
+    SL_ASSERT(ctx.tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx.tried_n);
+    ctx.worker_idx = worker_idx;
     if (set->slow_start.window_ms != 0) {
-        ep = pick_settled(set, worker_idx, ctx);
+        ep = pick_settled(set, &ctx);
     }
-    while (ep == NULL && tier < SL_TIERS_N) {
-        ep = pick_in_tier(b, ctx, tier);
-        if (ep != NULL || is_full(set, ctx, tier)) {
+    while (ep == NULL && tier < SL_TIERS_N && !lacks_connection(&ctx)) {
+        ep = pick_in_tier(set, &ctx, tier);
+        if (ep != NULL || lacks_connection(&ctx) || is_full(set, &ctx, tier)) {
             break;
         }
         tier++;
     }
     *tier_used = tier;
     if (ep == NULL) {
-        if (tier == SL_TIERS_N && !ctx->again) {
+        if (tier == SL_TIERS_N && !ctx.again) {
             count(cell, SL_POOL_NOBODY);
         }
         return NULL;
@@ -388,9 +451,8 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
     }
     sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
     if (b->ops->on_start != NULL) {
-        struct sl_pick picked = *ctx;
-        picked.tier = tier;
-        b->ops->on_start(b, ep, &picked);
+        ctx.tier = tier;
+        b->ops->on_start(b, ep, &ctx);
     }
     return ep;
 }

@@ -53,6 +53,7 @@ int sl_retry_budget_init(struct sl_retry_budget *b, uint32_t workers_n)
     b->cells = cells;
     b->cells_n = workers_n;
     atomic_init(&b->running_n, 0);
+    atomic_init(&b->max_n, 0);
     return SL_OK;
 }
 
@@ -61,6 +62,11 @@ void sl_retry_budget_fini(struct sl_retry_budget *b)
     sl_free(b->cells);
     b->cells = NULL;
     b->cells_n = 0;
+}
+
+void sl_retry_budget_set_max(struct sl_retry_budget *b, uint32_t max_n)
+{
+    atomic_store_explicit(&b->max_n, max_n, memory_order_relaxed);
 }
 
 void sl_retry_budget_on_request(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
@@ -82,9 +88,11 @@ static bool within_share(const struct sl_retry_budget *b, uint64_t now_ms)
 
 bool sl_retry_budget_try(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
 {
+    uint32_t max_n = atomic_load_explicit(&b->max_n, memory_order_relaxed);
     uint32_t before_n = atomic_fetch_add_explicit(&b->running_n, 1, memory_order_relaxed);
+    bool too_many = max_n != 0 && before_n >= max_n;
 
-    if (before_n >= SL_RETRY_BUDGET_LEAST_N && !within_share(b, now_ms)) {
+    if (too_many || (before_n >= SL_RETRY_BUDGET_LEAST_N && !within_share(b, now_ms))) {
         atomic_fetch_sub_explicit(&b->running_n, 1, memory_order_relaxed);
         return false;
     }

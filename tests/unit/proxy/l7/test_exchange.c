@@ -165,6 +165,8 @@ static void end(struct fixture *f)
     assert_int_equal(f->views_released_n, 1);
     assert_int_equal(f->pool->sets_n, 0);
     assert_int_equal(f->pool->retries.running_n, 0);
+    assert_int_equal(f->pool->queue.bytes, 0);
+    assert_int_equal(f->pool->connections.open_n, 0);
     assert_int_equal(f->listener->refs_n, 0);
     assert_int_equal(f->w->open_n, 0);
     (void)close(f->client_fd);
@@ -339,7 +341,7 @@ static void a_request_that_waits_costs_no_memory(void **state)
         check(strstr(text, "\"no_endpoint\"") != NULL, "%s", text);
         refused_n = allocations_n;
     }
-    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
     allocations_n = 0;
     sl_alloc_hook = count_allocation;
     say(f.client_fd, "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -360,6 +362,52 @@ static void a_request_that_waits_costs_no_memory(void **state)
     end(&f);
 }
 
+static size_t allocated_bytes;
+
+static bool add_allocation(size_t size_bytes)
+{
+    allocated_bytes += size_bytes;
+    return true;
+}
+
+/* What docs/architecture.md says of one that waits: nothing that was taken for earlier ones is
+ * used, and the free chunk aside, all that it holds beside its head is less than 1 KiB. */
+static void a_request_that_waits_costs_less_than_a_kibibyte_beside_its_head(void **state)
+{
+    static const char *const heads[] = {
+        "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /v1/models?limit=20&after=abcdefgh HTTP/1.1\r\nHost: gateway.example.com\r\n"
+        "User-Agent: client/1.62.0 (linux; x86_64) runtime/3.11\r\nAccept: application/json\r\n"
+        "Authorization: Bearer 0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
+        "Accept-Encoding: gzip, deflate, br\r\nX-Session-Id: 0123456789abcdef\r\n\r\n",
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(heads); i++) {
+        struct fixture f;
+        begin(&f);
+        publish(&f, 0);
+        f.pool_conf.queue =
+            (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
+        turn(&f); /* the connection is there */
+        allocated_bytes = 0;
+        sl_alloc_hook = add_allocation;
+        say(f.client_fd, heads[i]);
+        for (int t = 0; t < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; t++) {
+            turn(&f);
+        }
+        sl_alloc_hook = NULL;
+        size_t head_bytes = (size_t)sl_pool_queue_bytes(&f.pool->queue);
+        check(head_bytes > strlen(heads[i]), "%zu bytes of a head", head_bytes);
+#ifdef __SANITIZE_ADDRESS__
+        head_bytes *= 2; /* an arena has a block for each item then, beside the room for them */
+#endif
+        check(allocated_bytes < head_bytes + 1024, "%zu bytes beside %zu", allocated_bytes,
+              head_bytes);
+        end(&f);
+    }
+}
+
 static void who_waits_when_the_process_ends_is_forgotten(void **state)
 {
     struct fixture f;
@@ -367,7 +415,7 @@ static void who_waits_when_the_process_ends_is_forgotten(void **state)
 
     begin(&f);
     publish(&f, 0);
-    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
     say(f.client_fd, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab");
     for (int i = 0; i < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; i++) {
         turn(&f);
@@ -516,6 +564,7 @@ int main(void)
         cmocka_unit_test(an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client),
         cmocka_unit_test(a_generation_of_which_nothing_was_sent_goes_to_a_new_connection),
         cmocka_unit_test(a_request_that_waits_costs_no_memory),
+        cmocka_unit_test(a_request_that_waits_costs_less_than_a_kibibyte_beside_its_head),
         cmocka_unit_test(who_waits_when_the_process_ends_is_forgotten),
         cmocka_unit_test(requests_that_are_refused_earn_no_retries),
         cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
