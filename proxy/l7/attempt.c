@@ -186,14 +186,19 @@ static bool is_repeatable(const struct sl_exchange *x)
     return sl_method_idempotent(x->request.method) || x->route->conf->replays_generations;
 }
 
+/* Whether x is there to be sent once more, and nobody has seen anything of an answer. */
+static bool is_whole(const struct sl_exchange *x)
+{
+    return x->replay_whole && !x->response_started &&
+           x->request.upgrade.len == 0; /* the endpoint may have begun to talk */
+}
+
 /* What was processed somewhere may be sent again only within the pool's budget, and once. */
 static bool may_repeat(struct sl_exchange *x)
 {
     struct sl_pool *pool = x->side->pool->pool;
 
-    if (!x->replay_whole || x->response_started || x->counts_retry ||
-        x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
-    {
+    if (!is_whole(x) || x->counts_retry) {
         return false;
     }
     if (!sl_retry_budget_try(&pool->retries, x->w->idx, now_ms(x))) {
@@ -202,6 +207,14 @@ static bool may_repeat(struct sl_exchange *x)
     }
     x->counts_retry = true;
     return true;
+}
+
+/* An idle connection dies once in an exchange: then a new one is wanted. If its endpoint died with
+ * it, that is known only when the next attempt, which may be there again, has failed as well; the
+ * retry is left for the one after. But a generation is never begun a third time. */
+static bool takes_no_retry(const struct sl_exchange *x, bool stale)
+{
+    return stale && is_whole(x) && sl_method_idempotent(x->request.method);
 }
 
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
@@ -240,7 +253,7 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
         sl_attempt_begin(x);
         return;
     }
-    if (!is_repeatable(x) || !may_repeat(x)) {
+    if (!is_repeatable(x) || !(takes_no_retry(x, stale) || may_repeat(x))) {
         sl_exchange_fail(x, reason);
         return;
     }
