@@ -247,6 +247,15 @@ static void back_off(struct sl_exchange *x)
                       sl_retry_backoff_ms(&x->route->conf->retry, x->retries_n, &x->w->rng));
 }
 
+/* An idle connection dies once in an exchange: then a new one is wanted. If its endpoint died with
+ * it, that is known only when the next attempt, which may be there again, has failed as well; the
+ * retry is left for the one after. But a generation is never begun a third time. */
+static bool takes_no_retry(const struct sl_exchange *x, bool stale)
+{
+    return stale && x->replay_whole && !x->response_started && x->request.upgrade.len == 0 &&
+           sl_method_idempotent(x->request.method);
+}
+
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
 {
     if (stale || reason == SL_REASON_OVERLOAD) {
@@ -284,11 +293,13 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
         sl_attempt_begin(x);
         return;
     }
-    if (!sl_retry_may_follow(x, false) || !sl_retry_take(x)) {
+    if (takes_no_retry(x, stale)) {
+        sl_attempt_begin(x);
+    } else if (sl_retry_may_follow(x, false) && sl_retry_take(x)) {
+        back_off(x);
+    } else {
         sl_exchange_fail(x, reason);
-        return;
     }
-    back_off(x);
 }
 
 /* Leaves the attempt that runs for another ready endpoint, if there is one within the pool's

@@ -374,11 +374,13 @@ static bool wants_heartbeat(const struct sl_exchange *x, const struct sl_respons
 
 bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    bool holds = x->request.method == SL_METHOD_POST && is_event_stream(head);
+    bool streams = x->request.method == SL_METHOD_POST && is_event_stream(head);
 
-    if (holds && wants_heartbeat(x, head)) {
+    if (streams && wants_heartbeat(x, head)) {
         sl_exchange_begin_heartbeat(x);
     }
+    /* A whole document: nobody can do anything with its head alone. */
+    bool holds = streams || (head->status / 100 == 2 && head->framing.kind == SL_FRAMING_LENGTH);
     if (holds && sl_retry_refusal(x, false) != SL_REFUSALS_N) { /* it was not refused */
         sl_exchange_drop_replay(x);
     }

@@ -231,8 +231,8 @@ void sl_exchange_response_end(struct sl_exchange *x, const struct sl_headers *tr
 /* The attempt failed; the adapter closed its side already. */
 void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason);
 
-/* Whether the head of this response is to be held until a body byte follows: then a retry is
- * still possible while the model thinks (DESIGN section 4). */
+/* Whether the head of this response, which has a body, is to be held until a byte of it follows:
+ * then a retry is still possible while the model thinks (DESIGN section 4). */
 bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head);
 
 /* The drain time is over: ends without waiting for anybody. */
