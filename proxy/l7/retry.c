@@ -69,11 +69,12 @@ void sl_retry_count(struct sl_exchange *x, enum sl_refusal refusal)
     sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_REFUSED + (size_t)refusal, 1);
 }
 
-/* Anybody may say 503 with Retry-After until there is a head; and a kept connection may have ended
- * unseen. */
+/* Anybody may say 503 with Retry-After until there is a head; and what is idempotent is sent again
+ * where a kept connection had ended unseen. */
 bool sl_retry_may_need_body(const struct sl_exchange *x)
 {
-    return x->reused || sl_retry_refusal(x, true) == SL_REFUSALS_N;
+    return (x->reused && sl_method_idempotent(x->request.method)) ||
+           sl_retry_refusal(x, true) == SL_REFUSALS_N;
 }
 
 /* Who waits to be told to send its body is kept waiting by nobody's fault. */

@@ -547,8 +547,8 @@ static void a_body_is_kept_for_as_long_as_an_answer_could_ask_for_it(void **stat
         {"may not be sent again", "POST", 0, .is_kept = false},
         {"was not refused", "POST", 1, .has_head = true},
         {"may be generated again", "POST", 1, true, .has_head = true, .is_kept = true},
-        {"was the last attempt", "PUT", 1, .fails_first = true},
-        {"was not the last one", "PUT", 2, .fails_first = true, .is_kept = true},
+        {"was the last attempt", "PUT", 0, .fails_first = true},
+        {"was not the last one", "PUT", 1, .fails_first = true, .is_kept = true},
     };
     (void)state;
 
