@@ -89,7 +89,7 @@ static int open_device(const char *name)
 
     (void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
     if (fd < 0 || ioctl(fd, TUNSETIFF, &request) != 0) {
-        die("/dev/net/tun");
+        die("/dev/net/tun (a container must be given it)");
     }
     return fd;
 }

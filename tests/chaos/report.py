@@ -13,8 +13,8 @@ HEAD = f"""{RATE} requests a second (GET and POST in turn, 1 KiB each way) and {
 five pods that take 20 ms. Timeouts of all: connect {CONNECT_S} s, {SILENCE_S} s for the first byte and between two; a
 client gives up after {GIVE_UP_S:.0f} s. Checks of all: /health each {CHECK_S} s, timeout {CHECK_TIMEOUT_S} s,
 fall {FALL_N}, rise {RISE_N}. All pick by requests in flight, and repeat a GET that was sent, but no POST.
-A fault lasts {LONG.fault:.0f} s unless its case says so. *failed*: GET / POST / streams, and how. *left alone*: from the
-fault to the last pick before one of five pods was not picked for {ALONE_S} s, in brackets how often it was picked after
+A fault lasts {LONG.fault:.0f} s unless its case says so. *failed*: GET / POST / streams, and how. *left alone*: from
+the fault to the last pick before one of five pods was not picked for {ALONE_S} s, in brackets how often it was picked after
 that while the fault lasted. *back*: from the end of the fault to the first answer of that pod; looked for
 {LONG.most:.0f} s."""
 

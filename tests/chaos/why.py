@@ -6,7 +6,7 @@ from typing import Dict, Tuple
 AVOIDED = ("It has not taken the pod out: its global least-connections passes over the pod while requests hang in it. "
            "sluiced has ejected it, and asks its probes or a trial before it gives it requests again.")
 TWO = ("least_request compares two pods at random, which is as good with many proxies, where leastconn compares all: "
-       "with four requests in flight the faulty one is now and then the less busy of the two. ")
+       "with four requests in flight the faulty one is now and then the less busy of the two.")
 
 WHY: Dict[Tuple[str, str], str] = {
     ("kill -STOP", "back"): AVOIDED,
@@ -17,9 +17,10 @@ WHY: Dict[Tuple[str, str], str] = {
     ("head, then hang", "failed"):
         "Each failure is a POST, which was sent and is not repeated, or a stream that ran; GETs go elsewhere. " + TWO,
     ("half a response", "back"): "It never left the pod alone, and all that it sent there failed.",
+    ("slow drip", "left alone"): TWO,
     ("slow drip", "back"): "It sent requests there all the time, which its p99 shows.",
-    ("one pod 10x slower", "p99"): TWO + "`balance: peak_ewma`, which goes by latency as well, is for that.",
-    ("one pod 10x slower", "left alone"): TWO + "The pod is slow and not faulty: it keeps a part of the load.",
+    ("one pod 10x slower", "p99"): TWO + " `balance: peak_ewma`, which goes by latency as well, is for that.",
+    ("one pod 10x slower", "left alone"): TWO + " The pod is slow and not faulty: it keeps a part of the load.",
     ("all pods killed and back", "failed"):
         "The pods stay named, so that each request tries four of them, all refuse, and that is its answer; retries "
         "that back off (Envoy) carry some requests over the end of the fault. What discovery says is gone is waited "
