@@ -4,10 +4,10 @@
  * a new namespace, and what is lost or late between them. It does what netem does, where the kernel
  * has no netem: TCP on both sides is the kernel's, and sees packets that come late or never.
  *
- *   link SEED           the devices are "pods" here and "proxies" there, up to the caller to
- * configure; it says "ready" once both are there, and ends with its input ADDRESS LOSS DELAY  a
- * line of input: of the packets to and from this address so many percent are lost, and each comes
- * DELAY ms late, each way; answered by "ok"
+ *   link SEED             the devices are "pods" here and "proxies" there, up to the caller to
+ *                         configure; it says "ready" once both are there, and ends with its input
+ *   ADDRESS LOSS DELAY    a line of input: of the packets to and from this address so many percent
+ *                         are lost, and each comes DELAY ms late, each way; answered by "ok"
  *
  * Which packets of an address are lost hangs on SEED, the address and how many there were before.
  * Order is kept. Of what is late at most QUEUE_MAX_N packets are held for an address and a
@@ -26,9 +26,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
+#define TUN_PATH "/dev/net/tun"
+#define TUN_MAJOR 10
+#define TUN_MINOR 200
 #define PACKET_BYTES 2048U /* the devices' MTU is 1500 */
 #define PATHS_MAX_N 64U
 #define QUEUE_MAX_N 4096U
@@ -82,14 +87,24 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+/* A machine whose kernel has it may lack the file. */
+static void make_tun(void)
+{
+    if (access(TUN_PATH, F_OK) != 0) {
+        (void)mkdir("/dev/net", 0755); /* what cannot be made cannot be opened: that says so */
+        (void)mknod(TUN_PATH, S_IFCHR | 0600, makedev(TUN_MAJOR, TUN_MINOR));
+    }
+}
+
 static int open_device(const char *name)
 {
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
-    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    make_tun();
+    int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
     (void)snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
     if (fd < 0 || ioctl(fd, TUNSETIFF, &request) != 0) {
-        die("/dev/net/tun (a container must be given it)");
+        die(TUN_PATH " (a container must be given it)");
     }
     return fd;
 }
