@@ -124,7 +124,7 @@ $(FUZZ_BINS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(REPLAY_OBJ) $(LIB)
 
 
 # ---- Checks. Each target assumes `make deps`, but for run, test and ci, which call it.
-.PHONY: deps run test unit canary integration kube soak soak-kube bench fuzz-replay fuzz lint lint-test format tidy \
+.PHONY: deps run test unit canary integration kube chaos-short chaos soak soak-kube bench fuzz-replay fuzz lint lint-test format tidy \
   cppcheck ci install clean distclean help
 
 PYTEST := VENV=$(VENV) BUILD_ROOT=$(BUILD_ROOT) .ci/pytest
@@ -169,6 +169,12 @@ integration: all ## pytest against the binary of FLAVOUR (PYTEST_ARGS=...)
 kube: all ## pytest against a real Kubernetes API server, built from its Go module at the first run
 	$(Q)PYTEST_TIMEOUT_S=900 $(SLUICED_ENV) \
 	    $(PYTEST) kube tests/kube $(PYTEST_ARGS)
+
+chaos-short: all ## what faults of pods and of the network must not cost, in a minute and a half
+	$(Q)$(SLUICED_ENV) $(PYTEST) chaos tests/chaos $(PYTEST_ARGS)
+
+chaos: all ## each fault with sluiced, HAProxy and Envoy in turn, nine minutes (ARGS='--case kill', ARGS=--help)
+	$(Q)$(SLUICED_ENV) $(VENV)/bin/python tests/chaos/run.py $(ARGS)
 
 soak: all ## half an hour of load: memory and descriptors must not grow
 	$(Q)PYTEST_TIMEOUT_S=7200 $(SLUICED_ENV) $(PYTEST) soak tests/soak $(PYTEST_ARGS)

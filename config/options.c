@@ -271,11 +271,18 @@ static const struct sl_option route_rows[] = {
      SL_FIELD(sl_route_config, replays_generations),
      .words = replay_words,
      .fallback = "safe",
-     .help = "What may be sent to a second endpoint after the first one got it and failed before "
-             "a byte of its answer went to the client. `safe`: what is idempotent (GET, PUT, "
-             "DELETE, ...) or was refused with 503 and Retry-After; `generation`: any request, "
-             "where a second generation costs less than an error. Bodies up to 1 MiB are kept for "
-             "it, 64 MiB in all."},
+     .help = "What may be sent to another endpoint after one got it and failed before a byte of "
+             "its answer went to the client. `safe`: what is idempotent (GET, PUT, DELETE, ...) or "
+             "was refused with 503 and Retry-After; `generation`: any request, where a second "
+             "generation costs less than an error. Bodies up to 1 MiB are kept for it, 64 MiB in "
+             "all."},
+    {.name = "retry",
+     .type = SL_OPTION_SECTION,
+     SL_FIELD(sl_route_config, retry),
+     .off_ok = true,
+     .section = &sl_section_retry,
+     .help = "How often, and why, what `replay` allows is sent again; within the pool's budget: a "
+             "fifth of its requests of ten seconds, or three at a time. `off`: `{attempts: 0}`."},
     {.name = "heartbeat",
      .type = SL_OPTION_DURATION,
      SL_FIELD(sl_route_config, heartbeat_ms),

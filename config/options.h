@@ -94,6 +94,7 @@ extern const struct sl_section sl_section_root;
 extern const struct sl_section sl_section_ambiguous;     /* of struct sl_h1_policy */
 extern const struct sl_section sl_section_balance;       /* of struct sl_pool_config */
 extern const struct sl_section sl_section_pool;          /* of struct sl_pool_config */
+extern const struct sl_section sl_section_retry;         /* of struct sl_retry_config */
 extern const struct sl_section sl_section_health;        /* of struct sl_health_config */
 extern const struct sl_section sl_section_limits;        /* of struct sl_limits_config */
 extern const struct sl_section sl_section_queue;         /* of struct sl_queue_config */

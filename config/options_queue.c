@@ -19,6 +19,31 @@ static const struct sl_option limits_rows[] = {
      .help = "Requests that run at each endpoint at the same time, on all workers together. While "
              "all good endpoints are full, requests wait rather than go to one that is ejected, "
              "unhealthy or drains. Absent: no limit."},
+    {.name = "connections",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_limits_config, connections_n),
+     .min = 1,
+     .max = 10000000,
+     .help = "Connections that are open to the pool at the same time, on all workers together and "
+             "idle ones included, but not those of active checks. At the limit an idle one to "
+             "another endpoint is closed for a request that needs its own; without one, the "
+             "request waits. Absent: no limit."},
+    {.name = "connections_per_endpoint",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_limits_config, connections_per_endpoint_n),
+     .min = 1,
+     .max = 1000000,
+     .help = "The same for each endpoint. While all good ones are at the limit and have no idle "
+             "connection, requests wait. Absent: no limit."},
+    {.name = "retries",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_limits_config, retries_n),
+     .min = 1,
+     .max = 1000000,
+     .help = "Second attempts of what was sent already that run at the pool at the same time, on "
+             "all workers together; one more is not made. They always keep within the pool's "
+             "retry budget: up to 3 at a time, or 20 % of the requests of the last ten seconds. "
+             "Absent: the budget alone."},
 };
 
 const struct sl_section sl_section_limits = {
@@ -53,7 +78,17 @@ static const struct sl_option queue_rows[] = {
      .fallback = "1024",
      .max = 1000000,
      .help = "Requests that may wait, on all workers together; one more: 503 `queue_full`. 0: none "
-             "waits, which is `no_endpoint` where there is no endpoint."},
+             "waits, which is `no_endpoint` where there is no endpoint. This is the limit on what "
+             "is pending."},
+    {.name = "bytes",
+     .type = SL_OPTION_SIZE,
+     SL_FIELD(sl_queue_config, bytes),
+     .fallback = "64MiB",
+     .min = 1024,
+     .max = UINT64_C(1) << 40,
+     .help = "What those that wait may hold of heads and bodies, on all workers together; more: "
+             "503 `queue_full`. Of a body no more is read while its request waits, so that it "
+             "holds what came with the head, at most 1 MiB."},
     {.name = "timeout",
      .type = SL_OPTION_DURATION,
      SL_FIELD(sl_queue_config, timeout_ms),

@@ -41,6 +41,8 @@ int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *nod
     SL_MUST_CHECK;
 int sl_shape_health_status(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_shape_retry_statuses(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 
 int sl_shape_fallback(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
@@ -64,6 +66,7 @@ void sl_shape_balance_write(struct sl_printer *p, const char *name, const void *
 void sl_shape_health_headers_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_health_status_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_fallback_write(struct sl_printer *p, const char *name, const void *base);
+void sl_shape_retry_statuses_write(struct sl_printer *p, const char *name, const void *base);
 void sl_shape_aggression_write(struct sl_printer *p, const char *name, const void *base);
 
 /* `is_used`: whether the section below says anything. */

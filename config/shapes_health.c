@@ -8,22 +8,21 @@
 
 #include "proxy/base/arena.h"
 #include "proxy/base/num.h"
+#include "proxy/proto/field.h"
 
 #include <string.h>
 
 enum {
     HEADERS_MAX_N = 16,
+    NAME_MAX_BYTES = 63,
     HEADERS_MAX_BYTES = 4096, /* of all names and values: they fit into a probe's scratch */
-    STATUSES_MAX_N = 16,
-    STATUS_LEAST = 200,
-    STATUS_MOST = 599,
     BODY_MAX_BYTES = 255,
     MILLI = 1000,
     AGGRESSION_LEAST_MILLI = 100,
     AGGRESSION_MOST_MILLI = 10000
 };
 
-/* ---- headers */
+/* ---- headers. No message shows what stands where a token may have been meant to. */
 
 /* What says how a message is framed or how long its connection lasts is the checker's to say. */
 static bool is_ours(struct sl_slice name)
@@ -59,8 +58,18 @@ static bool is_field_value(struct sl_slice v)
 static int read_header(struct sl_decoder *d, const struct sl_yaml_node *node,
                        struct sl_sent_header *out)
 {
-    int rc = sl_decode_report(d, sl_value_token(node->key, sl_decode_at_key(d, node), &d->err));
+    int rc = SL_OK;
 
+    if (node->key.len > NAME_MAX_BYTES || !sl_field_is_token(node->key)) {
+        (void)sl_decode_at(d, node->parent); /* its own path would tell what it is */
+        d->pos.line = node->key_line;
+        d->pos.column = node->key_column;
+        rc = sl_decode_report(
+            d, sl_error_set(&d->err, SL_ECONFIG, &d->pos,
+                            "expected the name of a header field, of at most %d bytes, and its "
+                            "value behind a colon and a space",
+                            NAME_MAX_BYTES));
+    }
     if (rc == SL_OK && is_ours(node->key)) {
         rc = sl_decode_report(
             d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, node),
@@ -93,7 +102,10 @@ int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *nod
         return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
                                                 "expected a map of 1 to %d names of header fields "
                                                 "to values, found %s",
-                                                HEADERS_MAX_N, sl_yaml_found(node, found)));
+                                                HEADERS_MAX_N,
+                                                node->kind == SL_YAML_TEXT && node->text.len > 0
+                                                    ? "a text"
+                                                    : sl_yaml_found(node, found)));
     }
     struct sl_sent_header *headers =
         sl_arena_alloc_array(d->arena, node->children_n, sizeof(*headers));
@@ -117,78 +129,6 @@ int sl_shape_health_headers(struct sl_decoder *d, const struct sl_yaml_node *nod
     }
     h->headers = headers;
     h->headers_n = node->children_n;
-    return worst;
-}
-
-/* ---- status */
-
-static bool parse_status(struct sl_slice text, uint16_t *out)
-{
-    uint64_t status;
-
-    if (sl_num_parse_below(text, STATUS_MOST, &status) != SL_OK || status < STATUS_LEAST) {
-        return false;
-    }
-    *out = (uint16_t)status;
-    return true;
-}
-
-static bool parse_range(struct sl_slice text, struct sl_status_range *out)
-{
-    const char *dash = text.len > 0 ? memchr(text.ptr, '-', text.len) : NULL;
-    size_t first_len = dash != NULL ? (size_t)(dash - text.ptr) : text.len;
-
-    if (!parse_status((struct sl_slice){text.ptr, first_len}, &out->first)) {
-        return false;
-    }
-    if (dash == NULL) {
-        out->last = out->first;
-        return true;
-    }
-    return parse_status((struct sl_slice){dash + 1, text.len - first_len - 1}, &out->last) &&
-           out->first <= out->last;
-}
-
-static int read_status(struct sl_decoder *d, const struct sl_yaml_node *node,
-                       struct sl_status_range *out)
-{
-    char found[SL_YAML_FOUND_BYTES];
-
-    if (node->kind == SL_YAML_TEXT && parse_range(node->text, out)) {
-        return SL_OK;
-    }
-    return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
-                                            "expected a status from %d to %d or a range of them, "
-                                            "found %s; write 200 or 200-299",
-                                            STATUS_LEAST, STATUS_MOST, sl_yaml_found(node, found)));
-}
-
-int sl_shape_health_status(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
-{
-    struct sl_health_config *h = base;
-    char found[SL_YAML_FOUND_BYTES];
-    bool is_list = node->kind == SL_YAML_LIST;
-    size_t n = is_list ? node->children_n : 1;
-    int worst = SL_OK;
-
-    if (n == 0 || n > STATUSES_MAX_N) {
-        return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, node),
-                                                "expected a status, a range or a list of 1 to %d "
-                                                "of them, found %s",
-                                                STATUSES_MAX_N, sl_yaml_found(node, found)));
-    }
-    struct sl_status_range *ranges = sl_arena_alloc_array(d->arena, n, sizeof(*ranges));
-    if (ranges == NULL) {
-        return sl_decode_no_memory(d);
-    }
-    h->statuses = ranges;
-    h->statuses_n = n;
-    if (!is_list) {
-        return read_status(d, node, ranges);
-    }
-    for (const struct sl_yaml_node *item = node->first; item != NULL; item = item->next) {
-        worst = sl_decode_worse(worst, read_status(d, item, &ranges[item->idx]));
-    }
     return worst;
 }
 

@@ -13,7 +13,6 @@
 enum {
     ADDRESS_TEXT_BYTES = 128,
     DECIMAL_TEXT_BYTES = 32,
-    STATUS_TEXT_BYTES = 16 * 10, /* as many as a file may name, "200-299, " */
     PER_CENT = 100,
     MILLI = 1000
 };
@@ -191,26 +190,6 @@ void sl_shape_health_headers_write(struct sl_printer *p, const char *name, const
         sl_print_option(p, h->headers[i].name, text);
     }
     sl_print_leave(p, mark);
-}
-
-void sl_shape_health_status_write(struct sl_printer *p, const char *name, const void *base)
-{
-    const struct sl_health_config *h = base;
-    char text[STATUS_TEXT_BYTES] = "";
-    size_t len = 0;
-
-    for (size_t i = 0; i < h->statuses_n; i++) {
-        const struct sl_status_range *r = &h->statuses[i];
-
-        len +=
-            (size_t)snprintf(text + len, sizeof(text) - len, "%s%u", i > 0 ? ", " : "", r->first);
-        if (r->last != r->first) {
-            len += (size_t)snprintf(text + len, sizeof(text) - len, "-%u", r->last);
-        }
-    }
-    if (len > 0) {
-        sl_print_option(p, name, text);
-    }
 }
 
 void sl_shape_aggression_write(struct sl_printer *p, const char *name, const void *base)

@@ -117,11 +117,47 @@ int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node
     return want_with(d, node, "client_san", "client_ca");
 }
 
+int sl_finish_backoff(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    const struct sl_yaml_node *max = sl_yaml_find(node, SL_SLICE("max"));
+    struct sl_retry_config *r = base;
+
+    if (max == NULL) {
+        r->backoff_max_ms = 10 * r->backoff_min_ms;
+    } else if (r->backoff_max_ms < r->backoff_min_ms) {
+        return sl_decode_report(d,
+                                sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, max),
+                                             "expected a max that is not below min, found %" PRIu64
+                                             "ms below %" PRIu64 "ms",
+                                             r->backoff_max_ms, r->backoff_min_ms));
+    }
+    return SL_OK;
+}
+
+/* Without attempts nothing beside them would mean anything. */
+int sl_finish_retry(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+{
+    const struct sl_retry_config *r = base;
+
+    for (const struct sl_yaml_node *n = node->first; n != NULL && r->attempts_n == 0; n = n->next) {
+        if (!sl_slice_eq(n->key, SL_SLICE("attempts"))) {
+            return sl_decode_report(d, sl_error_set(&d->err, SL_ECONFIG, sl_decode_at_key(d, n),
+                                                    "means nothing with attempts: 0; remove it, or "
+                                                    "allow an attempt"));
+        }
+    }
+    return SL_OK;
+}
+
 int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
 {
-    (void)base;
     static const char *const names[] = {"pool", "split", NULL};
+    const struct sl_yaml_node *retry = sl_yaml_find(node, SL_SLICE("retry"));
+    struct sl_route_config *route = base;
 
+    if (retry != NULL && retry->kind == SL_YAML_TEXT) { /* off: the only word there is */
+        route->retry.attempts_n = 0;
+    }
     return sl_want_one_of(d, node, names, "pool: NAME or split: {NAME: 95, OTHER: 5}");
 }
 

@@ -26,6 +26,10 @@ int sl_finish_listener_tls(struct sl_decoder *d, const struct sl_yaml_node *node
 int sl_finish_http(struct sl_decoder *d, const struct sl_yaml_node *node, void *base) SL_MUST_CHECK;
 int sl_finish_route(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
+int sl_finish_backoff(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
+int sl_finish_retry(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
+    SL_MUST_CHECK;
 int sl_finish_discover(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)
     SL_MUST_CHECK;
 int sl_finish_discover_kubernetes(struct sl_decoder *d, const struct sl_yaml_node *node, void *base)

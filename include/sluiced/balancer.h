@@ -44,7 +44,13 @@ struct sl_balancer {
     const struct sl_balancer_table *table;
 };
 
-#define SL_TRIED_MAX_N 4
+#define SL_TRIED_MAX_N 9
+
+/* What the pool says of the connection that a pick needs. */
+struct sl_pick_connection {
+    bool taken; /* a new one is counted (proxy/upstream/connections.h); else an idle one is there */
+    bool lacks; /* nobody was picked, because no more may be opened */
+};
 
 /* What the caller knows about one pick. Borrowed for the call; fields a policy ignores may be 0. */
 struct sl_pick {
@@ -57,6 +63,10 @@ struct sl_pick {
     uint8_t priority;                       /* 0 = most urgent */
     bool only_ready;                        /* for the pool: it is not to descend */
     bool again;                             /* asked before for this request: a miss is no news */
+    bool wants_new;                         /* connection, whatever lies idle */
+    bool keeps_idle;                        /* and no idle one may make way for it */
+    uint32_t worker_idx;                    /* set by the pool */
+    struct sl_pick_connection *connection;  /* zeroed, for the answer; NULL: none is opened */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */
 };
@@ -133,11 +143,12 @@ static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endp
     return false;
 }
 
-/* The one test that stands between a policy and an endpoint: eligible, not tried before, and not
- * too new for this pick. */
+/* The one test that stands between a policy and an endpoint: eligible, not tried before, within
+ * reach of a connection, and not too new for this pick. */
 static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
 {
     return !sl_pick_tried(ctx, m->endpoint) && sl_endpoint_eligible(m, ctx->tier, ctx->now_ms) &&
+           !sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx) &&
            (ctx->settled_ms == 0 || !sl_pick_is_too_soon(ctx, m->endpoint));
 }
 

@@ -54,6 +54,23 @@ struct sl_split_side {
     uint32_t weight;   /* 0 allowed while another is not */
 };
 
+struct sl_status_range {
+    uint16_t first;
+    uint16_t last; /* itself belongs to it */
+};
+
+#define SL_RETRY_ATTEMPTS_MAX_N 5
+
+/* When what an endpoint got may be sent to another one. */
+struct sl_retry_config {
+    uint32_t attempts_n;                    /* after the first; 0: off */
+    const struct sl_status_range *statuses; /* that are worth one, beside 503 with Retry-After */
+    size_t statuses_n;
+    uint64_t per_try_ms; /* until an attempt has a head, while others may follow; 0: off */
+    uint64_t backoff_min_ms;
+    uint64_t backoff_max_ms; /* not below backoff_min_ms */
+};
+
 struct sl_route_config {
     const char *name;
     const char *host; /* NULL: any; exact, or "*.suffix"; lower case, without port */
@@ -63,6 +80,7 @@ struct sl_route_config {
     uint64_t max_body_bytes; /* UINT64_MAX: off */
     uint64_t heartbeat_ms;   /* silence of an event stream until a comment is put in; 0: never */
     bool replays_generations;
+    struct sl_retry_config retry;
     struct sl_pos pos;
 };
 
@@ -169,11 +187,6 @@ enum sl_health_kind {
     SL_HEALTH_CHECK_TCP,
 };
 
-struct sl_status_range {
-    uint16_t first;
-    uint16_t last; /* itself belongs to it */
-};
-
 struct sl_sent_header {
     const char *name;
     const char *value;
@@ -230,10 +243,14 @@ struct sl_slow_start_config {
 struct sl_limits_config {
     uint32_t in_flight_n;    /* requests at the pool; 0: no limit */
     uint32_t per_endpoint_n; /* requests at each endpoint; 0: no limit */
+    uint32_t connections_n;  /* open to the pool; 0: no limit */
+    uint32_t connections_per_endpoint_n;
+    uint32_t retries_n; /* that run at the pool; 0: the budget alone */
 };
 
 struct sl_queue_config {
     uint32_t size_n; /* requests that wait, on all workers; 0: none may */
+    uint64_t bytes;  /* that they hold of heads and bodies */
     uint64_t timeout_ms;
     const char *priority_header; /* its value is a class, 0 to 3; NULL: all are alike */
 };

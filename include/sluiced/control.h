@@ -134,6 +134,13 @@ struct sl_pool_info {
     uint32_t places_n;        /* requests that run, where in_flight_max_n is not 0 */
     uint32_t in_flight_max_n; /* 0: no limit */
     uint32_t per_endpoint_max_n;
+    uint64_t queued_bytes;
+    uint64_t queue_bytes_max;
+    uint32_t connections_n;     /* open, idle ones included */
+    uint32_t connections_max_n; /* 0: no limit */
+    uint32_t connections_per_endpoint_max_n;
+    uint32_t retries_n; /* that run */
+    uint32_t retries_max_n;
     size_t endpoints_n;
 };
 
@@ -149,7 +156,9 @@ struct sl_endpoint_info {
     enum sl_health health;
     uint64_t ejected_ms;           /* still; 0: not ejected */
     uint64_t keepalive_learned_ms; /* after which it was seen to close idle connections; 0: not */
+    double slow_start_share;       /* of what it would get; 1: it is no longer new */
     uint32_t in_flight_n;
+    uint32_t connections_n;
     uint64_t stats[SL_ENDPOINT_STATS_N];
 };
 

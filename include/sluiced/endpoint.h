@@ -51,8 +51,8 @@ struct sl_endpoint_cell {
     bool named; /* by the set that is current on this worker: connections may be kept for later */
 
     /* Of proxy/upstream/hang.c. */
-    _Atomic uint32_t waiting_n;       /* for a first byte */
-    _Atomic uint64_t waiting_from_ms; /* without a pause, while there are any */
+    _Atomic uint32_t waiting_n;          /* for a first byte */
+    _Atomic uint64_t waiting_from_ms[2]; /* without a pause, while there is one; two */
 
     _Atomic uint64_t stats[SL_ENDPOINT_STATS_N];
 };
@@ -77,6 +77,7 @@ struct sl_endpoint {
 
     _Alignas(64) _Atomic uint32_t in_flight_n; /* requests on all workers */
     _Atomic uint32_t in_flight_max_n;          /* 0: no cap */
+    _Atomic uint32_t connections_max_n;        /* likewise */
     _Atomic bool drained_by_hand; /* control thread: no new request, whatever else there is */
     _Atomic enum sl_health health;
     _Atomic uint64_t ejected_until_ms; /* sl_time clock; 0: not ejected */
@@ -100,7 +101,10 @@ struct sl_endpoint {
 
     /* Of proxy/upstream/hang.c. */
     _Atomic uint64_t first_byte_ms; /* the last one of any request */
+    _Atomic uint64_t byte_ms;       /* the last one of any body */
     _Atomic uint64_t hangs_n;       /* control thread; ejections that no worker has counted */
+
+    _Atomic uint32_t connections_n; /* open on all workers; proxy/upstream/connections.c alone */
 
     _Atomic uint64_t latency; /* packed, learned by proxy/balance/peak_ewma.c alone; 0: unknown */
 };
@@ -155,6 +159,20 @@ static inline bool sl_endpoint_is_full(const struct sl_endpoint *ep)
     uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
 
     return max_n != 0 && atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= max_n;
+}
+
+/* As many connections are open to it as its cap allows. */
+static inline bool sl_endpoint_has_all_connections(const struct sl_endpoint *ep)
+{
+    uint32_t max_n = atomic_load_explicit(&ep->connections_max_n, memory_order_relaxed);
+
+    return max_n != 0 && atomic_load_explicit(&ep->connections_n, memory_order_relaxed) >= max_n;
+}
+
+/* So it does, and none of them lies idle on this worker. */
+static inline bool sl_endpoint_lacks_connection(const struct sl_endpoint *ep, uint32_t worker_idx)
+{
+    return sl_endpoint_has_all_connections(ep) && ep->cells[worker_idx].idle_n == 0;
 }
 
 /* Whether m would do in this tier, had it room. Relaxed loads: each fact stands alone, and one that

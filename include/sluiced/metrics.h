@@ -70,13 +70,15 @@ enum sl_route_value {
 enum sl_pool_value {
     SL_POOL_CONNECTS,
     SL_POOL_CONNECT_FAILURES,
-    SL_POOL_REUSES,        /* requests sent on a kept connection */
-    SL_POOL_RETRIES,       /* second attempts */
-    SL_POOL_RETRIES_SPENT, /* due, but the budget was empty */
-    SL_POOL_QUEUED,        /* requests that had to wait */
-    SL_POOL_FALLBACKS,     /* requests that went to the fallback pool */
-    SL_POOL_CANCELS,       /* requests cut at an endpoint because their client left */
-    SL_POOL_CANCEL,        /* histogram: that was seen -> the endpoint's connection is closed */
+    SL_POOL_REUSES,          /* requests sent on a kept connection */
+    SL_POOL_RETRIES,         /* attempts after the first */
+    SL_POOL_RETRIES_REFUSED, /* + refusal: that were not made */
+    SL_POOL_QUEUED = SL_POOL_RETRIES_REFUSED + SL_REFUSALS_N, /* requests that had to wait */
+    SL_POOL_FALLBACKS,        /* requests that went to the fallback pool */
+    SL_POOL_CONNECTION_WAITS, /* requests that found no more could be opened */
+    SL_POOL_IDLE_CLOSED,      /* idle connections closed for others, within limits */
+    SL_POOL_CANCELS,          /* requests cut at an endpoint because their client left */
+    SL_POOL_CANCEL,           /* histogram: that was seen -> the endpoint's connection is closed */
     /* histogram: watch event readable -> this worker picks from the new set */
     SL_POOL_UPDATE = SL_POOL_CANCEL + SL_HISTOGRAM_VALUES_N,
     SL_POOL_QUEUE_TIME = SL_POOL_UPDATE + SL_HISTOGRAM_VALUES_N, /* histogram: of each wait */

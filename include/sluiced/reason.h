@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reason: how an exchange ended, in one fixed word: in the access log, in metrics, in local
- * replies.
+ * replies; and why an attempt that failed was its last one, in another.
  *
  * One table, SL_REASONS, makes the enum, the names, the statuses and the texts; docs are checked
- * against it.
+ * against it. SL_REFUSALS makes enum and names.
  *
  * Thread:    any (constant)
  */
@@ -55,7 +55,25 @@ enum sl_reason {
     SL_REASONS_N
 };
 
+/* Why a request was not sent again. X(enum suffix, name) */
+#define SL_REFUSALS(X)                                                                \
+    X(BUDGET, "budget")                     /* the pool's retries are used up */      \
+    X(ATTEMPTS, "attempts")                 /* as many as there may be were made */   \
+    X(NOT_REPEATABLE, "not_repeatable")     /* twice is not as good as once */        \
+    X(BODY_NOT_KEPT, "body_not_kept")       /* it was too long, or all of them */     \
+    X(RESPONSE_STARTED, "response_started") /* the client has a part of it */         \
+    X(UPGRADE, "upgrade")                   /* the endpoint may have begun to talk */ \
+    X(NO_ENDPOINT, "no_endpoint")           /* no other one, or none with room */
+
+enum sl_refusal {
+#define X(id, name) SL_REFUSAL_##id,
+    SL_REFUSALS(X)
+#undef X
+    SL_REFUSALS_N /* none: it may be sent */
+};
+
 /* All static. */
+const char *sl_refusal_name(enum sl_refusal refusal);
 const char *sl_reason_name(enum sl_reason reason);
 const char *sl_reason_text(enum sl_reason reason);
 uint16_t sl_reason_status(enum sl_reason reason);

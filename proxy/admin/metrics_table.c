@@ -217,9 +217,22 @@ const struct sl_metric sl_metrics[] = {
     SERIES("sluiced_pool_reuses_total", "pool", COUNTER, POOL, SL_POOL_REUSES,
            "Requests sent on a connection that was kept."),
     SERIES("sluiced_pool_retries_total", "pool", COUNTER, POOL, SL_POOL_RETRIES,
-           "Second attempts."),
-    SERIES("sluiced_pool_retries_spent_total", "pool", COUNTER, POOL, SL_POOL_RETRIES_SPENT,
-           "Second attempts that were due, but the retry budget was empty."),
+           "Attempts after the first, of one request."),
+    {
+        .name = "sluiced_pool_retries_refused_total",
+        .labels = "pool, reason",
+        .help = "Attempts that were the last though they failed: budget (the pool's retries are "
+                "used up, or as many as `limits.retries` run), attempts (as many as the route "
+                "allows were made), not_repeatable (see "
+                "`replay`), body_not_kept, response_started, upgrade, no_endpoint (no other one, "
+                "or none with room).",
+        .type = SL_METRIC_COUNTER,
+        .source = SL_METRIC_REFUSALS,
+        .scope = SL_SCOPE_POOL,
+        .at = SL_POOL_RETRIES_REFUSED,
+    },
+    POOL("sluiced_pool_retries_running", GAUGE, U32, retries_n,
+         "Attempts after the first, of what an endpoint got, that run now."),
     SERIES("sluiced_pool_fallbacks_total", "pool", COUNTER, POOL, SL_POOL_FALLBACKS,
            "Requests that went to the pool's fallback, because none of its own endpoints was "
            "ready."),
@@ -240,7 +253,16 @@ const struct sl_metric sl_metrics[] = {
          "Picks that found no endpoint at all."),
     POOL("sluiced_pool_ejections_total", COUNTER, U64, ejections_n,
          "Endpoints taken out because their traffic failed."),
+    POOL("sluiced_pool_connections", GAUGE, U32, connections_n,
+         "Upstream connections open now, idle ones included."),
+    SERIES("sluiced_pool_connection_waits_total", "pool", COUNTER, POOL, SL_POOL_CONNECTION_WAITS,
+           "Requests that waited because `limits.connections` or `connections_per_endpoint` were "
+           "open."),
+    SERIES("sluiced_pool_idle_closed_total", "pool", COUNTER, POOL, SL_POOL_IDLE_CLOSED,
+           "Idle connections closed for a request that needed its own within those limits."),
     POOL("sluiced_pool_queued", GAUGE, U32, queued_n, "Requests that wait now."),
+    POOL("sluiced_pool_queued_bytes", GAUGE, U64, queued_bytes,
+         "What they hold of heads and bodies, as `queue.bytes` counts it."),
     POOL("sluiced_pool_places", GAUGE, U32, places_n,
          "Requests that count against `limits.in_flight` now; 0 without that limit."),
     SERIES("sluiced_pool_queued_total", "pool", COUNTER, POOL, SL_POOL_QUEUED,
@@ -259,6 +281,8 @@ const struct sl_metric sl_metrics[] = {
     ENDPOINT("sluiced_endpoint_ejections_total", COUNTER, SL_ENDPOINT_EJECTIONS,
              "How often it was taken out because its traffic failed."),
     ENDPOINT("sluiced_endpoint_in_flight", GAUGE, SL_METRIC_IN_FLIGHT, "Requests that run now."),
+    ENDPOINT("sluiced_endpoint_connections", GAUGE, SL_METRIC_CONNECTIONS,
+             "Connections open now, idle ones included."),
     ENDPOINT("sluiced_endpoint_healthy", GAUGE, SL_METRIC_HEALTHY,
              "1 unless the active check says that it is down."),
     ENDPOINT("sluiced_endpoint_ejected", GAUGE, SL_METRIC_EJECTED,

@@ -28,6 +28,7 @@ enum sl_metric_source {
     SL_METRIC_OPEN,          /* value less the one after it: begun and not ended */
     SL_METRIC_REASONS,       /* values from there on, one a reason */
     SL_METRIC_REQUESTS,      /* the same, one a reason and class of status codes */
+    SL_METRIC_REFUSALS,      /* values from there on, one a refusal of a retry */
     SL_METRIC_SIDES,         /* member of struct sl_side_info */
     SL_METRIC_STATES,        /* endpoints of a pool in each state */
     SL_METRIC_POOLS,         /* member of struct sl_pool_info */
@@ -49,6 +50,7 @@ enum sl_metric_kind {
 /* The stats of an endpoint (enum sl_endpoint_stat), and its condition. */
 enum sl_metric_endpoint_value {
     SL_METRIC_IN_FLIGHT = SL_ENDPOINT_STATS_N,
+    SL_METRIC_CONNECTIONS,
     SL_METRIC_HEALTHY,
     SL_METRIC_EJECTED,
     SL_METRIC_ENDPOINT_VALUES_N,

@@ -203,14 +203,23 @@ static void put_requests(struct exposition *x, const struct sl_metric *m, const 
     }
 }
 
+static void put_refusals(struct exposition *x, const struct sl_metric *m, const struct sl_series *s)
+{
+    for (size_t r = 0; r < SL_REFUSALS_N; r++) {
+        struct sl_metric_labels l = labels_of(s);
+
+        sl_metric_label(&l, "reason", sl_refusal_name((enum sl_refusal)r));
+        put_count(x, m, &l, sl_series_sum(s, m->at + r));
+    }
+}
+
 static void write_series(struct exposition *x, const struct sl_metric *m)
 {
     static void (*const puts_of[SL_METRIC_SOURCES_N])(struct exposition *, const struct sl_metric *,
                                                       const struct sl_series *) = {
-        [SL_METRIC_SERIES] = put_series,
-        [SL_METRIC_OPEN] = put_open,
-        [SL_METRIC_REASONS] = put_reasons,
-        [SL_METRIC_REQUESTS] = put_requests,
+        [SL_METRIC_SERIES] = put_series,     [SL_METRIC_OPEN] = put_open,
+        [SL_METRIC_REASONS] = put_reasons,   [SL_METRIC_REQUESTS] = put_requests,
+        [SL_METRIC_REFUSALS] = put_refusals,
     };
     size_t n = sl_registry_series_n(x->control->metrics, m->scope);
 
@@ -359,10 +368,10 @@ static void (*const writers[SL_METRIC_SOURCES_N])(struct exposition *, const str
     [SL_METRIC_RELOAD_OK] = write_reload_ok, [SL_METRIC_LOG_DROPPED] = write_log_dropped,
     [SL_METRIC_SERIES] = write_series,       [SL_METRIC_OPEN] = write_series,
     [SL_METRIC_REASONS] = write_series,      [SL_METRIC_REQUESTS] = write_series,
-    [SL_METRIC_SIDES] = write_sides,         [SL_METRIC_STATES] = write_pools,
-    [SL_METRIC_POOLS] = write_pools,         [SL_METRIC_AGES] = write_pools,
-    [SL_METRIC_RELISTS] = write_pools,       [SL_METRIC_SOURCE_STATES] = write_pools,
-    [SL_METRIC_ENDPOINTS] = write_endpoints,
+    [SL_METRIC_REFUSALS] = write_series,     [SL_METRIC_SIDES] = write_sides,
+    [SL_METRIC_STATES] = write_pools,        [SL_METRIC_POOLS] = write_pools,
+    [SL_METRIC_AGES] = write_pools,          [SL_METRIC_RELISTS] = write_pools,
+    [SL_METRIC_SOURCE_STATES] = write_pools, [SL_METRIC_ENDPOINTS] = write_endpoints,
 };
 
 static enum endpoint_state state_of(const struct sl_endpoint_info *e)
@@ -424,6 +433,7 @@ static void gather_endpoints(struct exposition *x, size_t pool_idx)
             row->values[s] += e.stats[s];
         }
         row->values[SL_METRIC_IN_FLIGHT] += e.in_flight_n;
+        row->values[SL_METRIC_CONNECTIONS] += e.connections_n;
         count_condition(x, row, SL_METRIC_HEALTHY, e.health != SL_HEALTH_DOWN);
         count_condition(x, row, SL_METRIC_EJECTED, e.ejected_ms > 0);
         x->states[pool_idx].endpoints_n[state_of(&e)]++;

@@ -118,6 +118,23 @@ static void put_process(struct builder *b, json_t *root, const struct sl_process
     put_text(b, root, "reload_error", info->reload_error);
 }
 
+/* Of a process that is on its way out: how far it is. */
+static void put_drain(struct builder *b, json_t *root)
+{
+    struct sl_drain_info info;
+
+    b->control->drain_info(b->control, &info);
+    if (!info.draining) {
+        return;
+    }
+    json_t *drain = put(b, root, "drain", json_object());
+    put_bool(b, drain, "closing", info.closing);
+    put_n(b, drain, "elapsed_ms", info.elapsed_ms);
+    put_n(b, drain, "timeout_ms", info.timeout_ms);
+    put_n(b, drain, "inbound", info.inbound_n);
+    put_n(b, drain, "outbound", info.outbound_n);
+}
+
 static json_t *route_of(struct builder *b, size_t listener, size_t i)
 {
     json_t *route = made(b, json_object());
@@ -182,7 +199,9 @@ static json_t *endpoint_of(struct builder *b, size_t pool, size_t i)
     put_text(b, endpoint, "health", healths[info.health]);
     put_n(b, endpoint, "ejected_ms", info.ejected_ms);
     put_n(b, endpoint, "keepalive_learned_ms", info.keepalive_learned_ms);
+    (void)put(b, endpoint, "slow_start_share", json_real(info.slow_start_share));
     put_n(b, endpoint, "in_flight", info.in_flight_n);
+    put_n(b, endpoint, "connections", info.connections_n);
     put_n(b, endpoint, "requests", info.stats[SL_ENDPOINT_REQUESTS]);
     put_n(b, endpoint, "failures", info.stats[SL_ENDPOINT_FAILURES]);
     put_n(b, endpoint, "connects", info.stats[SL_ENDPOINT_CONNECTS]);
@@ -253,6 +272,13 @@ static json_t *pool_of(struct builder *b, size_t i)
     put_n(b, pool, "places", info.places_n);
     put_n(b, pool, "in_flight_max", info.in_flight_max_n);
     put_n(b, pool, "per_endpoint_max", info.per_endpoint_max_n);
+    put_n(b, pool, "queued_bytes", info.queued_bytes);
+    put_n(b, pool, "queue_bytes_max", info.queue_bytes_max);
+    put_n(b, pool, "connections", info.connections_n);
+    put_n(b, pool, "connections_max", info.connections_max_n);
+    put_n(b, pool, "connections_per_endpoint_max", info.connections_per_endpoint_max_n);
+    put_n(b, pool, "retries", info.retries_n);
+    put_n(b, pool, "retries_max", info.retries_max_n);
     put_n(b, pool, "endpoints_n", info.endpoints_n);
     json_t *endpoints = put(b, pool, "endpoints", json_array());
     for (size_t j = 0; j < info.endpoints_n && b->endpoints_left_n > 0; j++) {
@@ -279,6 +305,7 @@ int sl_status_write(struct sl_control *c, struct sl_text *out)
 
     c->process(c, &info);
     put_process(&b, root, &info);
+    put_drain(&b, root);
     json_t *listeners = put(&b, root, "listeners", json_array());
     for (size_t i = 0; i < info.listeners_n; i++) {
         (void)append(&b, listeners, listener_of(&b, i));

@@ -193,6 +193,7 @@ static void format_state(const json_t *endpoint, char *buf, size_t size_bytes)
 {
     const char *health = str(endpoint, "health");
     long long ejected_ms = num(endpoint, "ejected_ms");
+    const json_t *share = json_object_get(endpoint, "slow_start_share");
 
     if (is_true(endpoint, "drained_by_hand")) {
         (void)snprintf(buf, size_bytes, "draining (manual)");
@@ -202,6 +203,8 @@ static void format_state(const json_t *endpoint, char *buf, size_t size_bytes)
         (void)snprintf(buf, size_bytes, "ejected %.1fs", (double)ejected_ms / 1000);
     } else if (is_true(endpoint, "draining")) {
         (void)snprintf(buf, size_bytes, "draining");
+    } else if (json_is_real(share) && json_real_value(share) < 1) {
+        (void)snprintf(buf, size_bytes, "starting %.0f%%", json_real_value(share) * 100);
     } else {
         (void)snprintf(buf, size_bytes, "%s", strcmp(health, "up") == 0 ? "up" : "ready");
     }
@@ -320,6 +323,57 @@ static void put_troubles(struct sl_text *out, const json_t *pools)
     }
 }
 
+static const char *put_use(struct sl_text *out, const char *before, const char *what,
+                           long long used, long long max)
+{
+    sl_text_printf(out, "%s%lld of %lld %s", before, used, max, what);
+    return ", ";
+}
+
+/* A line for each pool that has limits, and how much of them is used. Those of each endpoint are
+ * only named: the endpoints' own lines have the rest. */
+static void put_limits(struct sl_text *out, const json_t *pools)
+{
+    static const struct {
+        const char *used;
+        const char *max;
+        const char *what;
+    } limits[] = {
+        {"places", "in_flight_max", "requests"},
+        {"connections", "connections_max", "connections"},
+        {"retries", "retries_max", "retries"},
+    };
+    const json_t *pool;
+    size_t i;
+
+    json_array_foreach(pools, i, pool)
+    {
+        char head[CELL_BYTES];
+        const char *before = head;
+        long long requests_n = num(pool, "per_endpoint_max");
+        long long connections_n = num(pool, "connections_per_endpoint_max");
+
+        (void)snprintf(head, sizeof(head), "limits of %s: ", str(pool, "name"));
+        for (size_t l = 0; l < sizeof(limits) / sizeof(limits[0]); l++) {
+            if (num(pool, limits[l].max) > 0) {
+                before = put_use(out, before, limits[l].what, num(pool, limits[l].used),
+                                 num(pool, limits[l].max));
+            }
+        }
+        if (requests_n > 0) {
+            sl_text_printf(out, "%s%lld requests an endpoint", before, requests_n);
+            before = ", ";
+        }
+        if (connections_n > 0) {
+            sl_text_printf(out, "%s%lld connections an endpoint", before, connections_n);
+            before = ", ";
+        }
+        if (before != head) {
+            sl_text_append_str(out, "\n");
+        }
+    }
+}
+
 /* A line for each pool where requests wait. */
 static void put_queues(struct sl_text *out, const json_t *pools)
 {
@@ -329,8 +383,10 @@ static void put_queues(struct sl_text *out, const json_t *pools)
     json_array_foreach(pools, i, pool)
     {
         if (num(pool, "queued") > 0) {
-            sl_text_printf(out, "queue of %s: %lld wait, of at most %lld\n", str(pool, "name"),
-                           num(pool, "queued"), num(pool, "queue_size"));
+            sl_text_printf(out,
+                           "queue of %s: %lld wait, of at most %lld, with %lld of %lld bytes\n",
+                           str(pool, "name"), num(pool, "queued"), num(pool, "queue_size"),
+                           num(pool, "queued_bytes"), num(pool, "queue_bytes_max"));
         }
     }
 }
@@ -405,6 +461,7 @@ int sl_status_text_write(struct sl_slice json, struct sl_text *out, struct sl_er
     sl_text_append_str(out, "\n");
     put_table(out, (struct table){.columns_n = 8}, pool_rows, pools);
     put_troubles(out, pools);
+    put_limits(out, pools);
     put_queues(out, pools);
     put_zones(out, pools);
     sl_text_append_str(out, "\n");

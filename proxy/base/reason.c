@@ -11,6 +11,16 @@ static const struct {
 #undef X
 };
 
+const char *sl_refusal_name(enum sl_refusal refusal)
+{
+    static const char *const names[SL_REFUSALS_N] = {
+#define X(id, name) name,
+        SL_REFUSALS(X)
+#undef X
+    };
+    return names[refusal];
+}
+
 const char *sl_reason_name(enum sl_reason reason)
 {
     return reasons[reason].name;

@@ -33,7 +33,16 @@ static struct sl_fetch *fetch_of(struct sl_list *link)
     return sl_container_of(link, struct sl_fetch, link);
 }
 
-static int code_of(CURLcode rc)
+/* What fails in a handshake is TLS where the library says so. A balancer without a server behind it
+ * takes connections and drops them: that is nobody who answers. */
+static int handshake_code(const char *error)
+{
+    bool is_tls = strstr(error, "SSL routines") != NULL && strstr(error, "unexpected eof") == NULL;
+
+    return is_tls ? SL_ETLS : SL_ERESET;
+}
+
+static int code_of(CURLcode rc, const char *error)
 {
     switch ((int)rc) {
     case CURLE_OK:
@@ -53,6 +62,7 @@ static int code_of(CURLcode rc)
     case CURLE_HTTP2:
         return SL_ERESET;
     case CURLE_SSL_CONNECT_ERROR:
+        return handshake_code(error);
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CIPHER:
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -119,7 +129,7 @@ static void collect(struct sl_fetcher *fr)
         }
         SL_ASSERT(f->magic == FETCH_MAGIC, "fetch %p", (void *)f);
         CURLcode rc = m->data.result;
-        end(f, code_of(rc), f->error[0] != '\0' ? f->error : curl_easy_strerror(rc));
+        end(f, code_of(rc, f->error), f->error[0] != '\0' ? f->error : curl_easy_strerror(rc));
     }
 }
 

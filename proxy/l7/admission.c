@@ -3,6 +3,7 @@
 
 #include "attempt.h"
 #include "exchange_internal.h"
+#include "h1_upstream.h"
 
 #include "proxy/upstream/queue.h"
 
@@ -23,7 +24,8 @@ static bool is_limited(const struct sl_view_side *side)
 {
     const struct sl_limits_config *limits = &side->pool->conf->limits;
 
-    return (limits->in_flight_n | limits->per_endpoint_n) != 0;
+    return (limits->in_flight_n | limits->per_endpoint_n | limits->connections_n |
+            limits->connections_per_endpoint_n) != 0;
 }
 
 /* ---- Between workers */
@@ -141,12 +143,32 @@ static void on_look(struct sl_timer *t)
     serve_all(sl_container_of(t, struct sl_l7, waiting.look));
 }
 
+/* Closes an idle connection for each pool in which another worker wants one. */
+static void close_wanted(struct sl_l7 *w)
+{
+    for (size_t i = 0; w->view != NULL && i < w->view->pools_n; i++) {
+        const struct sl_view_pool *vp = &w->view->pools[i];
+        struct sl_pool_connections *c = &vp->pool->connections;
+        const struct sl_endpoint_set *set = vp->pool->cells[w->idx].set;
+
+        if (set != NULL && sl_pool_connections_are_wanted(c, w->idx) &&
+            sl_h1_upstream_close_spare(w, set, !sl_pool_connections_are_full(c)))
+        {
+            sl_pool_connections_gave(c);
+            sl_series_add(vp->series, w->idx, SL_POOL_IDLE_CLOSED, 1);
+        }
+    }
+}
+
 static void on_wake(struct sl_mail *m)
 {
     struct sl_l7 *w = sl_container_of(m, struct sl_l7, waiting.wake);
 
     /* First: from here on the letter is the others' again. */
     atomic_store_explicit(&w->waiting.woken, false, memory_order_release);
+    if (atomic_exchange_explicit(&w->waiting.asked, false, memory_order_acq_rel)) {
+        close_wanted(w);
+    }
     sl_admission_look(w);
 }
 
@@ -201,6 +223,26 @@ void sl_admission_hold_place(struct sl_exchange *x, struct sl_pool_queue *place)
     sl_admission_give_place(x, before);
 }
 
+void sl_admission_want_connection(struct sl_exchange *x, const struct sl_view_side *side)
+{
+    struct sl_l7 *w = x->w;
+
+    if (!x->lacked_connection) {
+        x->lacked_connection = true;
+        sl_series_add(side->pool->series, w->idx, SL_POOL_CONNECTION_WAITS, 1);
+    }
+    if (w->workers_n == 1) {
+        return;
+    }
+    sl_pool_connections_want(&side->pool->pool->connections, w->idx);
+    for (uint32_t i = 0; i < w->workers_n; i++) {
+        if (i != w->idx) {
+            atomic_store_explicit(&w->peers[i]->waiting.asked, true, memory_order_release);
+            sl_admission_tell(w->peers[i]);
+        }
+    }
+}
+
 void sl_admission_wake(struct sl_exchange *x)
 {
     struct sl_pool_queue *q = queue_of(x);
@@ -212,6 +254,16 @@ void sl_admission_wake(struct sl_exchange *x)
         sl_admission_look(x->w);
     } else {
         tell(x->w, sl_pool_queue_before(q, x->w->idx, UINT64_MAX));
+    }
+}
+
+void sl_admission_attempt_ended(struct sl_exchange *x)
+{
+    const struct sl_limits_config *limits = &x->side->pool->conf->limits;
+
+    if ((limits->per_endpoint_n | limits->connections_n | limits->connections_per_endpoint_n) != 0)
+    {
+        sl_admission_wake(x);
     }
 }
 
@@ -255,7 +307,8 @@ static bool join(struct sl_exchange *x)
     x->waiter.class_idx = class_of(x, conf->priority_header);
     uint64_t rank_ms = sl_pool_queue_rank_ms(sl_loop_now_ms(w->loop), x->waiter.class_idx,
                                              conf->timeout_ms / SL_QUEUE_CLASSES_N);
-    if (!sl_pool_queue_push(queue_of(x), w->idx, &x->waiter, conf->size_n, rank_ms)) {
+    x->waiter.bytes = x->head_bytes + x->replay.bytes;
+    if (!sl_pool_queue_push(queue_of(x), w->idx, &x->waiter, conf, rank_ms)) {
         return false;
     }
     if (sl_list_empty(&cell_of(x)->link)) {
@@ -283,7 +336,6 @@ void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
     if (x->attempts_n == 0) {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
-    x->forgotten_n += x->tried_n;
     x->tried_n = 0;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
         x->down->ops->read_off(x->down);
@@ -323,6 +375,15 @@ void sl_admission_end(struct sl_exchange *x)
     if (is_limited(x->side)) {
         sl_admission_wake(x);
     }
+}
+
+bool sl_admission_grow(struct sl_exchange *x, size_t bytes)
+{
+    if (!sl_pool_queue_grow(queue_of(x), &x->waiter, &x->side->pool->conf->queue, bytes)) {
+        sl_exchange_fail(x, SL_REASON_QUEUE_FULL);
+        return false;
+    }
+    return true;
 }
 
 uint32_t sl_admission_retry_after_s(const struct sl_exchange *x)

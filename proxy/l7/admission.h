@@ -46,8 +46,19 @@ void sl_admission_begin(struct sl_exchange *x);
 /* x has ended, whatever it did. Once, and before it is counted and logged. */
 void sl_admission_end(struct sl_exchange *x);
 
+/* An attempt of x has, and its connection is idle, or closed. */
+void sl_admission_attempt_ended(struct sl_exchange *x);
+
 /* There may be room in x's pool. */
 void sl_admission_wake(struct sl_exchange *x);
+
+/* x would be served by side's pool, if another worker closed a connection to it that lies idle
+ * there: they are asked to. */
+void sl_admission_want_connection(struct sl_exchange *x, const struct sl_view_side *side);
+
+/* x, which waits, holds so much more of its body. False: it is answered that it cannot, and
+ * gone. */
+bool sl_admission_grow(struct sl_exchange *x, size_t bytes) SL_MUST_CHECK;
 
 /* Endpoints or limits have changed: whoever waits looks at the end of this turn. */
 void sl_admission_look(struct sl_l7 *w);

@@ -5,11 +5,14 @@
 #include "balance_key.h"
 #include "exchange_internal.h"
 #include "h1_upstream.h"
+#include "retry.h"
 
 #include "proxy/upstream/hang.h"
 #include "proxy/upstream/retry_budget.h"
 
-#define BACKOFF_MAX_MS 25 /* full jitter, before the one retry of what was sent */
+/* Each try adds one, but for kept connections that ended, which do not count. */
+_Static_assert(SL_TRIED_MAX_N == SL_EXCHANGE_UNSENT_MAX_N + SL_RETRY_ATTEMPTS_MAX_N,
+               "all that may be tried can be noted");
 
 static uint64_t now_ms(const struct sl_exchange *x)
 {
@@ -44,11 +47,13 @@ void sl_attempt_end(struct sl_exchange *x, enum sl_verdict verdict)
     if (x->sent_us != 0) {
         o.ttft_us = x->first_byte_us > x->sent_us ? x->first_byte_us - x->sent_us : 0;
     }
+    if (x->holds_connection) { /* it never got so far */
+        x->holds_connection = false;
+        sl_pool_connections_give(&x->set->pool->connections, x->endpoint);
+    }
     sl_pool_done(x->set, x->w->idx, x->endpoint, &o, now_ms(x));
     x->endpoint = NULL;
-    if (x->side->pool->conf->limits.per_endpoint_n != 0) {
-        sl_admission_wake(x);
-    }
+    sl_admission_attempt_ended(x);
 }
 
 void sl_attempt_forget(struct sl_exchange *x)
@@ -101,19 +106,54 @@ struct aim {
     struct sl_endpoint_set *set; /* pinned */
     struct sl_endpoint *ep;      /* not tried yet; counted in flight */
     struct sl_pool_queue *place; /* see sl_admission_take_place */
+    bool connects;               /* a new connection is counted for it, else one lies idle */
 };
+
+/* Whom x looks for, besides anybody in order of tiers. */
+struct wish {
+    bool only_ready;
+    bool as_is; /* nobody is asked to make room: x would not wait for it */
+    bool later; /* x goes there after a wait, in which what lies idle may go */
+};
+
+static struct sl_endpoint *pick_or_make_room(struct sl_exchange *x, const struct aim *aim,
+                                             const struct wish *wish, const struct sl_pick *ctx,
+                                             enum sl_tier *tier)
+{
+    const struct sl_view_pool *vp = aim->side->pool;
+    struct sl_endpoint *ep = sl_pool_pick(aim->set, x->w->idx, ctx, tier);
+
+    if (ep != NULL || !ctx->connection->lacks || wish->as_is) {
+        return ep;
+    }
+    if (sl_pool_connections_are_full(&vp->pool->connections) &&
+        sl_h1_upstream_close_spare(x->w, aim->set, false))
+    {
+        sl_series_add(vp->series, x->w->idx, SL_POOL_IDLE_CLOSED, 1);
+        *ctx->connection = (struct sl_pick_connection){0};
+        ep = sl_pool_pick(aim->set, x->w->idx, ctx, tier);
+    }
+    if (ep == NULL && ctx->connection->lacks) {
+        sl_admission_want_connection(x, aim->side); /* one of another worker, until the next look */
+    }
+    return ep;
+}
 
 /* Somebody of side's pool. No room: somebody would do, but is busy, or others wait for him. */
 static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_side *side,
-                                   bool only_ready, struct aim *out)
+                                   const struct wish *wish, struct aim *out)
 {
+    struct sl_pick_connection connection = {0};
     const struct sl_pick ctx = {
         .now_ms = now_ms(x),
         .key_hash = side == x->side ? x->key_hash : sl_balance_key(x, side->pool->conf),
         .tried = x->tried,
         .tried_n = x->tried_n,
         .again = x->waiter.waits,
-        .only_ready = only_ready,
+        .only_ready = wish->only_ready,
+        .wants_new = sl_h1_upstream_wants_new(x) || wish->later,
+        .keeps_idle = wish->later,
+        .connection = &connection,
     };
     struct aim aim = {.side = side, .set = sl_pool_pin(side->pool->pool, x->w->idx)};
     enum sl_tier tier = SL_TIER_READY;
@@ -122,8 +162,8 @@ static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_s
         return SL_ATTEMPT_NO_ENDPOINT;
     }
     if (sl_admission_is_turn(x, side) && sl_admission_take_place(x, side, &aim.place)) {
-        aim.ep = sl_pool_pick(aim.set, x->w->idx, &ctx, &tier);
-    } else if (only_ready && !sl_pool_has_ready(aim.set, &ctx)) {
+        aim.ep = pick_or_make_room(x, &aim, wish, &ctx, &tier);
+    } else if (wish->only_ready && !sl_pool_has_ready(aim.set, &ctx)) {
         tier = SL_TIERS_N; /* those that wait for it are no reason to stay */
     }
     if (aim.ep == NULL) {
@@ -131,29 +171,39 @@ static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_s
         sl_admission_give_place(x, aim.place);
         return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
     }
+    aim.connects = connection.taken;
     *out = aim;
     return SL_ATTEMPT_BEGUN;
 }
 
+/* The same, or of those that it falls back on. *where: the pool that has no room. */
+static enum sl_attempt_room aim_along(struct sl_exchange *x, const struct sl_view_side *first,
+                                      const struct wish *wish, struct aim *out,
+                                      const struct sl_view_side **where)
+{
+    for (const struct sl_view_side *s = first; s != NULL; s = s->fallback) {
+        enum sl_attempt_room room = aim_at(x, s, wish, out);
+        if (room != SL_ATTEMPT_NO_ENDPOINT) {
+            *where = s;
+            return room;
+        }
+    }
+    return SL_ATTEMPT_NO_ENDPOINT;
+}
+
 /* Somebody ready, of side's pool or of those that it falls back on; else anybody, in the same
- * order. *where: the pool that has no room. */
+ * order. */
 static enum sl_attempt_room find_aim(struct sl_exchange *x, const struct sl_view_side *first,
                                      struct aim *out, const struct sl_view_side **where)
 {
-    bool only_ready = first->fallback != NULL;
+    static const struct wish ready = {.only_ready = true};
+    static const struct wish anybody = {0};
+    enum sl_attempt_room room = SL_ATTEMPT_NO_ENDPOINT;
 
-    for (;; only_ready = false) {
-        for (const struct sl_view_side *s = first; s != NULL; s = s->fallback) {
-            enum sl_attempt_room room = aim_at(x, s, only_ready, out);
-            if (room != SL_ATTEMPT_NO_ENDPOINT) {
-                *where = s;
-                return room;
-            }
-        }
-        if (!only_ready) {
-            return SL_ATTEMPT_NO_ENDPOINT;
-        }
+    if (first->fallback != NULL) {
+        room = aim_along(x, first, &ready, out, where);
     }
+    return room == SL_ATTEMPT_NO_ENDPOINT ? aim_along(x, first, &anybody, out, where) : room;
 }
 
 /* x, which runs nowhere and waits nowhere, is with side's pool from now on. */
@@ -173,31 +223,40 @@ static void move_to(struct sl_exchange *x, const struct sl_view_side *side)
     sl_exchange_limit_total(x);
 }
 
-/* Connects. */
-static void attempt_at(struct sl_exchange *x, const struct aim *aim)
+/* x is there from now on, with all that was taken for it. */
+static void assign(struct sl_exchange *x, const struct aim *aim)
 {
-    struct sl_endpoint *ep = aim->ep;
-
     sl_attempt_forget(x);
     sl_admission_begin(x);
     sl_admission_hold_place(x, aim->place);
     move_to(x, aim->side);
     x->set = aim->set;
-    x->endpoint = ep;
-    x->last = ep;
-    x->tried[x->tried_n++] = ep;
+    x->endpoint = aim->ep;
+    x->holds_connection = aim->connects;
+    x->tried[x->tried_n++] = aim->ep;
+    x->sent = false;
+    x->status = 0;
+    x->retry_after_ms = 0;
+    x->heartbeat_ms = 0;
+    x->first_byte_us = 0;
+    x->sent_us = 0;
+    x->began_us = sl_loop_now_us(x->w->loop);
+}
+
+/* Connects to the endpoint that x was assigned to. */
+static void connect_assigned(struct sl_exchange *x)
+{
     if (x->attempts_n++ == 0) { /* one that is refused, or only waits, earns no retries */
         sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
     }
-    x->sent = false;
-    x->status = 0;
-    x->retry_after_ms = 0;
-    x->first_byte_us = 0;
-    x->sent_us = 0;
+    sl_endpoint_count(x->endpoint, x->w->idx, SL_ENDPOINT_REQUESTS);
+    x->last = x->endpoint;
     x->began_us = sl_loop_now_us(x->w->loop);
-    int rc = sl_h1_upstream_attach(x->w, x->side->pool, ep, x);
+    bool connects = x->holds_connection;
+    x->holds_connection = false; /* it is the connection's now, or given back */
+    int rc = sl_h1_upstream_attach(x->w, x->side->pool, x->endpoint, x, connects);
     if (rc == SL_AGAIN) {
         sl_exchange_enter(x, SL_PHASE_CONNECTING, x->side->pool->conf->timeouts.connect_ms);
     } else if (rc != SL_OK) {
@@ -217,7 +276,8 @@ static enum sl_attempt_room try_from(struct sl_exchange *x, const struct sl_view
     *where = first;
     enum sl_attempt_room room = find_aim(x, first, &aim, where);
     if (room == SL_ATTEMPT_BEGUN) {
-        attempt_at(x, &aim);
+        assign(x, &aim);
+        connect_assigned(x);
     } else if (room == SL_ATTEMPT_NO_ENDPOINT && !sl_pool_is_synced(first->pool->pool, x->w->idx)) {
         sl_exchange_fail(x, SL_REASON_POOL_NOT_SYNCED);
         return SL_ATTEMPT_BEGUN;
@@ -236,7 +296,8 @@ void sl_attempt_begin(struct sl_exchange *x)
 {
     const struct sl_view_side *where;
 
-    if (x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N) {
+    if (x->unsent_n >= SL_EXCHANGE_UNSENT_MAX_N) {
+        sl_retry_count(x, SL_REFUSAL_ATTEMPTS);
         sl_exchange_fail(x, x->last_failure);
         return;
     }
@@ -246,6 +307,7 @@ void sl_attempt_begin(struct sl_exchange *x)
     }
     /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
     if (x->retry_of != NULL || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
+        sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
         sl_exchange_fail(x, x->last_failure);
     } else {
         sl_admission_hold_place(x, NULL);
@@ -254,28 +316,32 @@ void sl_attempt_begin(struct sl_exchange *x)
     }
 }
 
-/* RFC 9110 section 9.2.2: whether doing it twice is as good as once, or the route says so. */
-static bool is_repeatable(const struct sl_exchange *x)
+void sl_attempt_resume(struct sl_exchange *x)
 {
-    return sl_method_idempotent(x->request.method) || x->route->conf->replays_generations;
+    if (x->endpoint == NULL) {
+        sl_attempt_begin(x);
+    } else if (sl_endpoint_is_named(x->endpoint, x->w->idx)) {
+        connect_assigned(x);
+    } else { /* discovery took it away meanwhile */
+        x->tried_n--;
+        sl_attempt_end(x, SL_VERDICT_ABANDONED);
+        sl_attempt_begin(x);
+    }
 }
 
-/* What was processed somewhere may be sent again only within the pool's budget, and once. */
-static bool may_repeat(struct sl_exchange *x)
+static void back_off(struct sl_exchange *x)
 {
-    struct sl_pool *pool = x->side->pool->pool;
+    sl_exchange_enter(x, SL_PHASE_BACKOFF,
+                      sl_retry_backoff_ms(&x->route->conf->retry, x->retries_n, &x->w->rng));
+}
 
-    if (!x->replay_whole || x->response_started || x->retry_of != NULL ||
-        x->request.upgrade.len > 0) /* the endpoint may have begun to talk */
-    {
-        return false;
-    }
-    if (!sl_retry_budget_try(&pool->retries, x->w->idx, now_ms(x))) {
-        sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_SPENT, 1);
-        return false;
-    }
-    x->retry_of = &pool->retries;
-    return true;
+/* An idle connection dies once in an exchange: then a new one is wanted. If its endpoint died with
+ * it, that is known only when the next attempt, which may be there again, has failed as well; the
+ * retry is left for the one after. But a generation is never begun a third time. */
+static bool takes_no_retry(const struct sl_exchange *x, bool stale)
+{
+    return stale && x->replay_whole && !x->response_started && x->request.upgrade.len == 0 &&
+           sl_method_idempotent(x->request.method);
 }
 
 enum sl_verdict sl_attempt_verdict(enum sl_reason reason, bool stale)
@@ -309,45 +375,70 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     }
     if (!was_sent && x->replay_whole) {
         if (!stale) {
+            x->unsent_n++;
             sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
         }
         sl_attempt_begin(x);
         return;
     }
-    if (!is_repeatable(x) || !may_repeat(x)) {
+    if (takes_no_retry(x, stale)) {
+        sl_attempt_begin(x);
+    } else if (sl_retry_may_follow(x, false) && sl_retry_take(x)) {
+        back_off(x);
+    } else {
         sl_exchange_fail(x, reason);
-        return;
     }
-    sl_exchange_enter(x, SL_PHASE_BACKOFF, 1 + sl_rng_below(&x->w->rng, BACKOFF_MAX_MS));
+}
+
+/* Leaves the attempt that runs for another ready endpoint, if there is one within the pool's
+ * budget: both are certain before anything is given up. The endpoint is picked before the back-off
+ * so that it is there after it, with its connection and its place. */
+static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
+{
+    const struct wish wish = {.only_ready = true, .as_is = true, .later = !at_once};
+    struct sl_retry_budget *budget = sl_retry_try(x);
+    const struct sl_view_side *where;
+    struct aim aim;
+
+    if (budget == NULL) { /* before anybody is picked, and counted, for nothing */
+        return false;
+    }
+    if (aim_along(x, x->side, &wish, &aim, &where) != SL_ATTEMPT_BEGUN) {
+        sl_retry_undo(x, budget);
+        sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
+        return false;
+    }
+    sl_retry_begin(x, budget);
+    x->wants_new = x->wants_new || wish.later;
+    sl_attempt_let_go(x, false);
+    sl_attempt_end(x, verdict);
+    assign(x, &aim);
+    if (at_once) {
+        connect_assigned(x);
+    } else {
+        back_off(x);
+    }
+    return true;
 }
 
 bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    if (head->status != 503 || x->retry_after_ms == 0 ||
-        x->tried_n + x->forgotten_n >= SL_EXCHANGE_TRIES_N || !x->replay_whole ||
-        x->retry_of != NULL || x->request.upgrade.len > 0)
+    bool untouched = head->status == 503 && x->retry_after_ms != 0;
+
+    if ((!untouched && !sl_retry_has_status(&x->route->conf->retry, head->status)) ||
+        !sl_retry_may_follow(x, untouched))
     {
-        return false; /* before anybody is picked for it, and counted */
-    }
-    static const struct sl_outcome unused = {.abandoned = true};
-    enum sl_attempt_room room = SL_ATTEMPT_NO_ENDPOINT;
-    struct aim aim;
-    for (const struct sl_view_side *s = x->side; s != NULL && room == SL_ATTEMPT_NO_ENDPOINT;
-         s = s->fallback)
-    {
-        room = aim_at(x, s, true, &aim);
-    }
-    if (room != SL_ATTEMPT_BEGUN) {
         return false;
     }
-    if (!may_repeat(x)) {
-        sl_pool_done(aim.set, x->w->idx, aim.ep, &unused, now_ms(x));
-        sl_pool_unpin(aim.set, x->w->idx);
-        sl_admission_give_place(x, aim.place);
+    x->last_failure = SL_REASON_NO_ENDPOINT; /* if the other one goes meanwhile */
+    return leave(x, SL_VERDICT_ANSWERED, untouched);
+}
+
+bool sl_attempt_given_up(struct sl_exchange *x)
+{
+    if (!sl_retry_may_follow(x, false)) {
         return false;
     }
-    sl_attempt_let_go(x, false);
-    sl_attempt_end(x, SL_VERDICT_ANSWERED);
-    attempt_at(x, &aim);
-    return true;
+    x->last_failure = SL_REASON_FIRST_BYTE_TIMEOUT;
+    return leave(x, SL_VERDICT_FAILED, false);
 }

@@ -2,8 +2,8 @@
 /*
  * attempt: an exchange at one endpoint: pick, connect, send; and whether another one follows.
  *
- * Nothing was sent: as many endpoints as there are tries. Sent: once more, when doing it twice is
- * as good as once, within the pool's budget. What the client was given a byte of is never repeated.
+ * Nothing was sent: up to SL_EXCHANGE_UNSENT_MAX_N endpoints. Sent: as retry.h says. What the
+ * client was given a byte of is never repeated.
  *
  * Lifetime:  exchange
  * Thread:    worker-local
@@ -45,9 +45,15 @@ void sl_attempt_send(struct sl_exchange *x);
  * may be gone afterwards. */
 void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason);
 
-/* 503 with Retry-After: the endpoint did not take the request, so another one may. True when it
- * was sent elsewhere. */
-bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head);
+/* The back-off is over. x may be gone afterwards. */
+void sl_attempt_resume(struct sl_exchange *x);
+
+/* An answer that is worth another attempt, and another endpoint is ready: true when it is, or will
+ * be, sent there. x may be gone then. */
+bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head) SL_MUST_CHECK;
+
+/* The same where there is no answer in the time of one try. False: the attempt goes on. */
+bool sl_attempt_given_up(struct sl_exchange *x) SL_MUST_CHECK;
 
 /* What a failure says of the endpoint. stale: a kept connection ended before it answered, as they
  * do; that is no fault of anybody. */

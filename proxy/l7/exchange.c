@@ -16,17 +16,21 @@
 #include "balance_key.h"
 #include "exchange_internal.h"
 #include "forwarded.h"
+#include "retry.h"
 #include "route.h"
 #include "tunnel.h"
 
 #include "proxy/base/alloc.h"
 #include "proxy/proto/field.h"
+#include "proxy/upstream/hang.h"
 #include "proxy/upstream/outlier.h"
-#include "proxy/upstream/retry_budget.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define FREE_EXCHANGES_KEPT_N 256
+#define STEP_BYTES 256           /* exchanges with their heads are multiples of it */
+#define ARENA_BYTES 1024         /* beyond the head, where that is needed */
 #define AUTHORITY_MAX_BYTES 1024 /* no name is longer; it goes out twice: X-Forwarded-Host */
 
 static uint64_t now_ms(const struct sl_exchange *x)
@@ -60,8 +64,7 @@ static void count(struct sl_exchange *x, enum sl_reason reason)
     sl_series_add(s, w->idx, SL_ROUTE_BYTES_OUT, x->bytes_out);
 }
 
-/* Nothing of the request can be sent again from now on. */
-static void drop_replay(struct sl_exchange *x)
+void sl_exchange_drop_replay(struct sl_exchange *x)
 {
     x->w->replay_bytes -= x->replay.bytes;
     sl_queue_clear(&x->replay, &x->w->chunks);
@@ -89,15 +92,13 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
 
     sl_attempt_let_go(x, whole && x->request_ended);
     sl_attempt_end(x, reason == SL_REASON_OK ? SL_VERDICT_ANSWERED : SL_VERDICT_ABANDONED);
-    if (x->retry_of != NULL) {
-        sl_retry_budget_done(x->retry_of);
-    }
+    sl_retry_end(x);
     sl_admission_end(x);
     count(x, reason);
     sl_access_log_exchange(w->log, x, sl_reason_name(reason));
     sl_attempt_forget(x);
     sl_deadline_remove(sl_loop_wheel(w->loop), &x->deadline);
-    drop_replay(x);
+    sl_exchange_drop_replay(x);
     d->exchange = NULL;
     struct sl_view *view = x->view;
     give_back(x);
@@ -118,21 +119,41 @@ void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason)
 
 /* ---- Begin */
 
+/* With room for its head, and little more: what each costs of many that wait, or stream. The block
+ * used last is taken; one that is too small makes way, so that they become as large as needed. */
+static struct sl_exchange *take_block(struct sl_l7 *w, size_t head_bytes)
+{
+    size_t least = sizeof(struct sl_exchange) + _Alignof(max_align_t) + head_bytes;
+    size_t bytes = (least + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+    struct sl_exchange *x = w->free_exchanges;
+
+    if (x != NULL) {
+        w->free_exchanges = x->next_free;
+        w->free_exchanges_n--;
+        if (x->block_bytes >= bytes) {
+            return x;
+        }
+        sl_free(x);
+    }
+    x = sl_alloc_raw(bytes);
+    if (x != NULL) {
+        x->block_bytes = (uint32_t)bytes;
+    }
+    return x;
+}
+
 struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
                                     const struct sl_request_head *head, const char *base,
                                     size_t len)
 {
-    struct sl_exchange *x = w->free_exchanges;
-    if (x != NULL) {
-        w->free_exchanges = x->next_free;
-        w->free_exchanges_n--;
-    } else {
-        x = sl_alloc_raw(SL_EXCHANGE_BYTES);
-        if (x == NULL) {
-            return NULL;
-        }
+    struct sl_exchange *x = take_block(w, sl_exchange_head_bytes(head, len));
+
+    if (x == NULL) {
+        return NULL;
     }
     *x = (struct sl_exchange){
+        .block_bytes = x->block_bytes,
+        .head_bytes = (uint32_t)sl_exchange_head_bytes(head, len), /* far below 4 GiB */
         .w = w,
         .down = d,
         .view = w->view,
@@ -141,10 +162,11 @@ struct sl_exchange *sl_exchange_new(struct sl_l7 *w, struct sl_downstream *d,
         .start_us = sl_loop_now_us(w->loop),
         .phase_due_ms = UINT64_MAX,
         .total_due_ms = UINT64_MAX,
+        .try_due_ms = UINT64_MAX,
         .beat_due_ms = UINT64_MAX,
         .awaits_continue = head->expect_continue,
     };
-    sl_arena_init(&x->arena, SL_CHUNK_BYTES, 0, x + 1, SL_EXCHANGE_BYTES - sizeof(*x));
+    sl_arena_init(&x->arena, ARENA_BYTES, 0, x + 1, x->block_bytes - sizeof(*x));
     sl_deadline_init(&x->deadline, sl_exchange_on_deadline);
     if (sl_exchange_copy_head(x, head, base, len) != SL_OK) {
         give_back(x);
@@ -202,12 +224,14 @@ void sl_exchange_start(struct sl_exchange *x)
 /* ---- From the downstream adapter */
 
 /* Whether to keep n more bytes: where that is worth the memory, and as long as the endpoint got
- * nothing at all, for then the next attempt needs them. */
+ * nothing at all, for then the next attempt needs them. Whether it did is not asked with the first
+ * ones: the head waits to leave with them. */
 static bool may_keep(const struct sl_exchange *x, size_t n)
 {
     const struct sl_framing *f = &x->request.framing;
     uint64_t whole = f->kind == SL_FRAMING_LENGTH ? f->length_bytes : x->replay.bytes + n;
     bool cheap = whole <= SL_REPLAY_MAX_BYTES &&
+                 (x->replay.bytes == 0 || sl_retry_may_need_body(x)) &&
                  x->w->replay_bytes + n <= SL_REPLAY_BUDGET_BYTES / x->w->workers_n;
 
     return cheap || !x->sent || !x->up->ops->has_sent(x->up);
@@ -221,7 +245,7 @@ static void keep_for_replay(struct sl_exchange *x, struct sl_slice wire)
     if (!may_keep(x, wire.len) ||
         sl_queue_append(&x->replay, &x->w->chunks, wire.ptr, wire.len) != SL_OK)
     {
-        drop_replay(x);
+        sl_exchange_drop_replay(x);
         return;
     }
     x->w->replay_bytes += wire.len;
@@ -240,6 +264,9 @@ void sl_exchange_request_data(struct sl_exchange *x, struct sl_slice wire, uint6
         return;
     }
     keep_for_replay(x, wire);
+    if (x->waiter.waits && !sl_admission_grow(x, wire.len)) {
+        return;
+    }
     if (x->sent) {
         x->up->ops->data(x->up, wire);
         if (x->up->ops->is_high(x->up)) {
@@ -346,10 +373,15 @@ static bool wants_heartbeat(const struct sl_exchange *x, const struct sl_respons
 
 bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head)
 {
-    bool holds = x->request.method == SL_METHOD_POST && is_event_stream(head);
+    bool streams = x->request.method == SL_METHOD_POST && is_event_stream(head);
 
-    if (holds && wants_heartbeat(x, head)) {
+    if (streams && wants_heartbeat(x, head)) {
         sl_exchange_begin_heartbeat(x);
+    }
+    /* A whole document: nobody can do anything with its head alone. */
+    bool holds = streams || (head->status / 100 == 2 && head->framing.kind == SL_FRAMING_LENGTH);
+    if (holds && sl_retry_refusal(x, false) != SL_REFUSALS_N) { /* it was not refused */
+        sl_exchange_drop_replay(x);
     }
     return holds;
 }
@@ -391,20 +423,26 @@ void sl_exchange_response_head(struct sl_exchange *x, const struct sl_response_h
         sl_pool_answered(x->endpoint, x->began_us / 1000, now_ms(x));
     }
     x->response_started = true;
-    drop_replay(x);
+    sl_exchange_drop_replay(x);
     x->down->ops->head(x->down, x, head, extra, extra_n);
     if (head->status == 101) {
         sl_tunnel_begin(x);
     } else if (head->status / 100 != 2) {
         x->first_byte_us = sl_loop_now_us(x->w->loop);
         sl_exchange_enter(x, SL_PHASE_BODY, pool_conf(x)->timeouts.inter_byte_ms);
-    } else if (x->heartbeat_ms == 0 && wants_heartbeat(x, head)) {
-        sl_exchange_begin_heartbeat(x);
+    } else {
+        if (x->request.method != SL_METHOD_POST) { /* it may be long until there is an event */
+            sl_attempt_end_wait(x, true);
+        }
+        if (x->heartbeat_ms == 0 && wants_heartbeat(x, head)) {
+            sl_exchange_begin_heartbeat(x);
+        }
     }
 }
 
 void sl_exchange_response_data(struct sl_exchange *x, struct sl_slice wire, uint64_t body_bytes)
 {
+    sl_hang_on_byte(x->endpoint, now_ms(x));
     if (x->phase == SL_PHASE_TUNNEL) {
         sl_tunnel_response_data(x, wire);
         return;
@@ -442,6 +480,9 @@ void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason)
     if (!x->response_started) {
         sl_attempt_failed(x, reason);
         return;
+    }
+    if (x->phase != SL_PHASE_TUNNEL) {
+        sl_retry_count(x, SL_REFUSAL_RESPONSE_STARTED);
     }
     sl_attempt_end(x, sl_attempt_verdict(reason, false));
     sl_exchange_fail(x, reason);

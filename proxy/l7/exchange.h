@@ -20,7 +20,8 @@
  * Thread:    worker-local
  * Ownership: the exchange owns its copy of the request head; response heads are borrowed for the
  * call
- * Limits:    SL_EXCHANGE_TRIES_N endpoints; replay of SL_REPLAY_MAX_BYTES of request body, and of
+ * Limits:    SL_EXCHANGE_UNSENT_MAX_N endpoints that take no connection, and as many more as the
+ *            route retries; replay of SL_REPLAY_MAX_BYTES of request body, and of
  *            SL_REPLAY_BUDGET_BYTES in all
  */
 #ifndef SL_L7_EXCHANGE_H
@@ -35,9 +36,8 @@
 #include "proxy/base/wheel.h"
 #include "proxy/proto/message.h"
 
-#define SL_EXCHANGE_TRIES_N SL_TRIED_MAX_N
+#define SL_EXCHANGE_UNSENT_MAX_N 4
 #define SL_UNSENT_BODY_BYTES ((size_t)64 * 1024) /* before there is a connection */
-#define SL_EXCHANGE_BYTES 2560                   /* with the first memory of its arena */
 #define SL_REQUEST_ID_MAX_BYTES 64
 
 struct sl_downstream;
@@ -145,12 +145,14 @@ struct sl_exchange {
     const struct sl_view_side *home; /* what was chosen for it, and where it looks first */
     const struct sl_view_side *side; /* that, or the fallback where it is, or was last */
     struct sl_endpoint_set *set;    /* of the last attempt, pinned to the end: last belongs to it */
-    struct sl_endpoint *endpoint;   /* of the attempt that runs */
+    struct sl_endpoint *endpoint;   /* of the attempt that runs, or is to run after a back-off */
     const struct sl_endpoint *last; /* of the last attempt, for the log */
-    const struct sl_endpoint *tried[SL_EXCHANGE_TRIES_N];
-    uint32_t tried_n;
-    uint32_t forgotten_n; /* tried before it last waited: they may be tried again */
-    uint32_t attempts_n;
+    const struct sl_endpoint *tried[SL_TRIED_MAX_N];
+    uint32_t tried_n;        /* since it last waited: those before may be tried again */
+    uint32_t unsent_n;       /* attempts of which the endpoint got nothing */
+    uint32_t retries_n;      /* attempts after one of which it may have */
+    uint32_t attempts_n;     /* all of them */
+    uint32_t head_bytes;     /* of the request's, as it is kept */
     uint64_t key_hash;       /* for the pool's policy; 0: no key */
     struct sl_waiter waiter; /* while it is queued */
 
@@ -172,6 +174,8 @@ struct sl_exchange {
     bool response_started; /* the downstream was given a head */
     bool reused;           /* the attempt runs on a kept connection, which has said nothing yet */
     bool wants_new;        /* kept connections are not to be trusted any more */
+    bool holds_connection; /* one is counted for the endpoint, and not opened yet */
+    bool lacked_connection;
     enum sl_reason last_failure;
 
     /* Held until it ends: x may be at another pool by then. */
@@ -187,6 +191,7 @@ struct sl_exchange {
     uint64_t waits_since_us; /* while it is queued */
     uint64_t queued_us;      /* in all */
     uint64_t phase_due_ms;
+    uint64_t try_due_ms; /* the attempt should have a head by then */
     uint64_t total_due_ms;
     uint64_t beat_due_ms;
     uint64_t heartbeat_ms; /* 0: nothing may be said in between */
@@ -195,6 +200,7 @@ struct sl_exchange {
     char request_id[SL_REQUEST_ID_MAX_BYTES];
     uint8_t request_id_len;
 
+    uint32_t block_bytes; /* of the exchange and the first memory of its arena, behind it */
     struct sl_arena arena;
 };
 
@@ -228,8 +234,8 @@ void sl_exchange_response_end(struct sl_exchange *x, const struct sl_headers *tr
 /* The attempt failed; the adapter closed its side already. */
 void sl_exchange_upstream_failed(struct sl_exchange *x, enum sl_reason reason);
 
-/* Whether the head of this response is to be held until a body byte follows: then a retry is
- * still possible while the model thinks (DESIGN section 4). */
+/* Whether the head of this response, which has a body, is to be held until a byte of it follows:
+ * then a retry is still possible while the model thinks (DESIGN section 4). */
 bool sl_exchange_holds_head(struct sl_exchange *x, const struct sl_response_head *head);
 
 /* The drain time is over: ends without waiting for anybody. */

@@ -5,6 +5,7 @@
  */
 #include "attempt.h"
 #include "exchange_internal.h"
+#include "retry.h"
 
 #include "proxy/upstream/hang.h"
 
@@ -29,6 +30,7 @@ static void arm(struct sl_exchange *x)
 {
     uint64_t due = x->phase_due_ms < x->total_due_ms ? x->phase_due_ms : x->total_due_ms;
 
+    due = x->try_due_ms < due ? x->try_due_ms : due;
     due = x->beat_due_ms < due ? x->beat_due_ms : due;
     if (due == UINT64_MAX) {
         sl_deadline_clear(&x->deadline);
@@ -37,10 +39,18 @@ static void arm(struct sl_exchange *x)
     }
 }
 
+/* Whether the endpoint is to blame for the wait, for proxy/upstream/hang.h. */
+static bool is_its_turn(const struct sl_exchange *x, enum sl_exchange_phase phase)
+{
+    bool listens = x->response_started && x->request.method != SL_METHOD_POST;
+
+    return phase == SL_PHASE_FIRST_BYTE && !x->awaits_continue && !listens;
+}
+
 /* Who leaves the phase for another one of the same attempt was answered, or is sending again. */
 static void note_wait(struct sl_exchange *x, enum sl_exchange_phase next)
 {
-    if (next == SL_PHASE_FIRST_BYTE) {
+    if (is_its_turn(x, next)) {
         x->waits_since_ms = now_ms(x);
         sl_hang_wait_begins(x->endpoint, x->w->idx, x->waits_since_ms);
     } else {
@@ -50,11 +60,12 @@ static void note_wait(struct sl_exchange *x, enum sl_exchange_phase next)
 
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms)
 {
-    if ((phase == SL_PHASE_FIRST_BYTE) != (x->waits_since_ms != 0)) {
+    if (is_its_turn(x, phase) != (x->waits_since_ms != 0)) {
         note_wait(x, phase);
     }
     x->phase = phase;
     x->phase_due_ms = due_ms(x, after_ms);
+    x->try_due_ms = phase == SL_PHASE_FIRST_BYTE ? due_ms(x, sl_retry_try_ms(x)) : UINT64_MAX;
     x->beat_due_ms = due_ms(x, x->heartbeat_ms);
     arm(x);
 }
@@ -63,7 +74,11 @@ void sl_exchange_await(struct sl_exchange *x)
 {
     const struct sl_timeouts_config *t = &x->side->pool->conf->timeouts;
 
-    if (x->awaits_continue || (x->request_ended && x->up->ops->is_sent(x->up))) {
+    bool is_sent = x->request_ended && x->up->ops->is_sent(x->up);
+    if (is_sent && !sl_retry_may_need_body(x)) {
+        sl_exchange_drop_replay(x);
+    }
+    if (x->awaits_continue || is_sent) {
         sl_exchange_enter(x, SL_PHASE_FIRST_BYTE, t->first_byte_ms);
     } else {
         bool waits = x->request_ended || x->up->ops->is_high(x->up); /* else for the client */
@@ -143,7 +158,7 @@ static void end_phase(struct sl_exchange *x)
         sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
         return;
     case SL_PHASE_BACKOFF:
-        sl_attempt_begin(x);
+        sl_attempt_resume(x);
         return;
     case SL_PHASE_STALLED:
         sl_exchange_finish(x, SL_REASON_CLIENT_STALLED, false);
@@ -168,6 +183,15 @@ static void end_phase(struct sl_exchange *x)
     sl_exchange_upstream_failed(x, reason);
 }
 
+/* Whoever has a head by now, or nobody better to turn to, has the time that the pool gives. */
+static void end_try(struct sl_exchange *x)
+{
+    x->try_due_ms = UINT64_MAX;
+    if (x->response_started || !sl_attempt_given_up(x)) {
+        arm(x);
+    }
+}
+
 void sl_exchange_on_deadline(struct sl_deadline *deadline)
 {
     struct sl_exchange *x = sl_container_of(deadline, struct sl_exchange, deadline);
@@ -176,6 +200,8 @@ void sl_exchange_on_deadline(struct sl_deadline *deadline)
         sl_exchange_fail(x, SL_REASON_TOTAL_TIMEOUT);
     } else if (now_ms(x) >= x->phase_due_ms) {
         end_phase(x);
+    } else if (now_ms(x) >= x->try_due_ms) {
+        end_try(x);
     } else if (now_ms(x) >= x->beat_due_ms) {
         beat(x);
     }

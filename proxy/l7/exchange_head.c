@@ -16,13 +16,20 @@
 #define REPLY_MAX_BYTES 512
 #define REPLY_FIELDS_N 2
 
+size_t sl_exchange_head_bytes(const struct sl_request_head *head, size_t len)
+{
+    size_t fields_bytes = head->headers.n * sizeof(head->headers.items[0]);
+
+    return len + fields_bytes + (head->path_rewritten ? head->path.len + 1 : 0);
+}
+
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,
                           const char *base, size_t len)
 {
     struct sl_request_head *r = &x->request;
-    char *bytes = sl_arena_alloc_bytes(&x->arena, len);
     struct sl_header *items =
         sl_arena_alloc_array(&x->arena, head->headers.n, sizeof(head->headers.items[0]));
+    char *bytes = sl_arena_alloc_bytes(&x->arena, len); /* no padding behind it */
 
     if (bytes == NULL || (items == NULL && head->headers.n > 0)) {
         return SL_ENOMEM;

@@ -15,6 +15,9 @@ void sl_exchange_finish(struct sl_exchange *x, enum sl_reason reason, bool whole
 /* Ends x with an answer in our own name, if that is still possible. */
 void sl_exchange_fail(struct sl_exchange *x, enum sl_reason reason);
 
+/* Nothing of the request can be sent again from now on. */
+void sl_exchange_drop_replay(struct sl_exchange *x);
+
 /* x is in phase, for at most after_ms; 0: this phase has no limit of its own. */
 void sl_exchange_enter(struct sl_exchange *x, enum sl_exchange_phase phase, uint64_t after_ms);
 
@@ -28,6 +31,9 @@ void sl_exchange_await(struct sl_exchange *x);
 /* The response is an event stream into which comments may be put while it is silent. */
 void sl_exchange_begin_heartbeat(struct sl_exchange *x);
 void sl_exchange_on_deadline(struct sl_deadline *deadline);
+
+/* What copy_head takes of the arena. */
+size_t sl_exchange_head_bytes(const struct sl_request_head *head, size_t len);
 
 /* Copies head (and the bytes it points to) into x's arena. */
 int sl_exchange_copy_head(struct sl_exchange *x, const struct sl_request_head *head,

@@ -25,6 +25,9 @@ void sl_h1_upstream_close(struct sl_h1_upstream *c)
     sl_stage_drop_of(w, &c->stream);
     sl_deadline_remove(sl_loop_wheel(w->loop), &c->deadline);
     sl_stream_close(&c->stream);
+    if (c->is_counted) {
+        sl_pool_connections_give(&c->pool->connections, c->endpoint);
+    }
     sl_h1_body_fini(&c->body);
     sl_h1_pending_clear(&c->pending);
     sl_loop_defer_free(w->loop, c);
@@ -133,6 +136,24 @@ static bool reusable(const struct sl_h1_upstream *c)
            sl_endpoint_is_named(c->endpoint, c->w->idx);
 }
 
+/* Whether a request on another worker, which cannot use an idle one of ours, goes before those that
+ * wait here: the place among the pool's connections is its. */
+static bool is_wanted_elsewhere(const struct sl_h1_upstream *c)
+{
+    struct sl_pool *pool = c->pool;
+    uint32_t idx = c->w->idx;
+
+    if (!sl_pool_connections_are_wanted(&pool->connections, idx)) {
+        return false;
+    }
+    const struct sl_waiter *first = sl_pool_queue_first(&pool->queue, idx);
+    if (first != NULL && sl_pool_queue_before(&pool->queue, idx, first->rank_ms) == idx) {
+        return false;
+    }
+    sl_pool_connections_gave(&pool->connections);
+    return true;
+}
+
 static bool is_between_events(struct sl_upstream *u)
 {
     return sl_h1_body_is_between_events(&sl_h1_upstream_of(u)->body);
@@ -146,7 +167,8 @@ static void release(struct sl_upstream *u, bool whole)
     if (!whole && c->state == SL_H1_UP_TUNNEL) { /* what is cut must not look like an orderly end */
         sl_socket_reset_on_close(c->stream.fd);
     }
-    uint64_t idle_ms = whole && reusable(c) ? sl_h1_upstream_may_idle_ms(c) : 0;
+    uint64_t idle_ms =
+        whole && reusable(c) && !is_wanted_elsewhere(c) ? sl_h1_upstream_may_idle_ms(c) : 0;
     if (idle_ms == 0) {
         sl_h1_upstream_close(c);
         return;
@@ -274,7 +296,8 @@ static void begin(struct sl_h1_upstream *c, const struct sl_view_pool *pool, str
     x->up = &c->base;
 }
 
-/* A connection to ep whose opening has begun; NULL, and *code says why, when it has not. */
+/* A connection to ep, which is counted, and whose opening has begun; NULL, and *code says why, when
+ * it has not. */
 static struct sl_h1_upstream *connect_new(struct sl_l7 *w, const struct sl_view_pool *pool,
                                           struct sl_endpoint *ep, int *code)
 {
@@ -303,7 +326,9 @@ static struct sl_h1_upstream *connect_new(struct sl_l7 *w, const struct sl_view_
     uint64_t now = sl_loop_now_ms(w->loop);
     c->w = w;
     c->base.ops = &upstream_ops;
+    c->pool = pool->pool;
     c->endpoint = ep;
+    c->is_counted = true;
     c->transport_identity = pool->transport_identity;
     c->retire_ms =
         now + SL_UPSTREAM_AGE_MS * 9 / 10 + sl_rng_below(&w->rng, SL_UPSTREAM_AGE_MS / 5);
@@ -321,11 +346,10 @@ static struct sl_h1_upstream *connect_new(struct sl_l7 *w, const struct sl_view_
 }
 
 int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, struct sl_endpoint *ep,
-                          struct sl_exchange *x)
+                          struct sl_exchange *x, bool connects)
 {
-    /* A kept connection may be ending unseen, and an upgrade is not sent twice. */
     struct sl_h1_upstream *c =
-        x->request.upgrade.len == 0 && !x->wants_new ? sl_h1_upstream_take_idle(w, pool, ep) : NULL;
+        sl_h1_upstream_take_idle(w, pool, ep, sl_h1_upstream_wants_new(x), &connects);
 
     x->reused = c != NULL;
     if (c != NULL) {
@@ -336,8 +360,10 @@ int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, stru
     sl_series_add(pool->series, w->idx, SL_POOL_CONNECTS, 1);
     sl_endpoint_count(ep, w->idx, SL_ENDPOINT_CONNECTS);
     int rc;
+    SL_ASSERT(connects, "endpoint %u: a connection that nobody counted", ep->id);
     c = connect_new(w, pool, ep, &rc);
     if (c == NULL) {
+        sl_pool_connections_give(&pool->pool->connections, ep);
         return rc;
     }
     if (c->open_code != SL_OK && c->open_code != SL_AGAIN) {

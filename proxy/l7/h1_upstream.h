@@ -23,13 +23,25 @@
 #define SL_UPSTREAM_REQUESTS_N 10000
 #define SL_UPSTREAM_INTERIM_MAX_N 16 /* 1xx heads before a response */
 
-/* Gives x a connection to ep as x->up: SL_OK at once (x->reused says whether it is a kept one),
+/* Gives x a connection to ep as x->up; connects: a new one was counted for it, else one lies idle,
+ * or gives its place to a new one. SL_OK at once (x->reused says whether it is a kept one),
  * SL_AGAIN when sl_exchange_upstream_open or _failed will follow; SL_EREFUSED, SL_ELIMIT,
  * SL_ENOMEM: x->up is NULL and nothing follows. */
 int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, struct sl_endpoint *ep,
-                          struct sl_exchange *x) SL_MUST_CHECK;
+                          struct sl_exchange *x, bool connects) SL_MUST_CHECK;
+
+/* Whether x is not to be sent on a kept connection: that may be ending unseen, and an upgrade is
+ * not sent twice. */
+static inline bool sl_h1_upstream_wants_new(const struct sl_exchange *x)
+{
+    return x->request.upgrade.len > 0 || x->wants_new;
+}
 
 /* Closes this worker's idle connections to ep. */
 void sl_h1_upstream_close_idle(struct sl_l7 *w, struct sl_endpoint *ep);
+
+/* Closes the oldest of this worker's idle connections to that member of set which has the most;
+ * capped: of those that are at their own limit. False: there is none. O(members). */
+bool sl_h1_upstream_close_spare(struct sl_l7 *w, const struct sl_endpoint_set *set, bool capped);
 
 #endif

@@ -25,6 +25,7 @@ struct sl_h1_upstream {
     struct sl_upstream base;
     struct sl_stream stream;
     struct sl_l7 *w;
+    struct sl_pool *pool;
     struct sl_endpoint *endpoint;
     struct sl_h1_upstream *idle_prev; /* neighbours among the endpoint's idle ones */
     struct sl_h1_upstream *idle_next;
@@ -35,6 +36,7 @@ struct sl_h1_upstream {
     enum sl_h1_upstream_state state;
     int open_code; /* how opening ended before attach returned */
     bool attaching;
+    bool is_counted;          /* among the pool's connections */
     bool keep_alive;          /* the response allows another one */
     bool head_is_due;         /* it is held no longer, body or not */
     bool half_close;          /* our side of a tunnel ends with what is unsent */
@@ -79,9 +81,12 @@ void sl_h1_upstream_head_due(struct sl_upstream *u);
 
 /* ---- h1_upstream_idle.c */
 
-/* A kept connection to ep that may be used again, out of the idle ones; NULL: there is none. */
+/* A kept connection to ep that may be used again, out of the idle ones. NULL: there is none, or
+ * wants_new; then *connects is set if it was, or if one that was closed left its place to the new
+ * one. */
 struct sl_h1_upstream *sl_h1_upstream_take_idle(struct sl_l7 *w, const struct sl_view_pool *pool,
-                                                struct sl_endpoint *ep);
+                                                struct sl_endpoint *ep, bool wants_new,
+                                                bool *connects);
 
 /* How long c may wait for its next request before the endpoint might close it; 0: not at all. */
 uint64_t sl_h1_upstream_may_idle_ms(const struct sl_h1_upstream *c);

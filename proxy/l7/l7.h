@@ -52,6 +52,7 @@ struct sl_waiting {
     struct sl_timer look;
     struct sl_mail wake;             /* under way while woken is set */
     _Alignas(64) _Atomic bool woken; /* by other workers */
+    _Atomic bool asked;              /* by them, for idle connections */
 };
 
 #define SL_REPLAY_MAX_BYTES ((size_t)1024 * 1024)         /* of one request's body */

@@ -56,7 +56,7 @@ static int say_endpoint(const struct sl_answer *a, struct progress *p)
 
     if (sl_answer_number(a, "drained") == 0) {
         say(p, "gets requests again");
-        return 0;
+        return SL_EXIT_FAILED; /* of who waits: somebody undid it, or the process is another one */
     }
     (void)snprintf(line, sizeof(line), "gets no new requests, %" PRIu64 " run there", running_n);
     say(p, line);

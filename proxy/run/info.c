@@ -8,6 +8,7 @@
 
 #include "config/print.h"
 #include "proxy/upstream/idle_limit.h"
+#include "proxy/upstream/slow_start.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +200,13 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         .places_n = atomic_load_explicit(&vp->pool->queue.in_flight_n, memory_order_relaxed),
         .in_flight_max_n = vp->conf->limits.in_flight_n,
         .per_endpoint_max_n = vp->conf->limits.per_endpoint_n,
+        .queued_bytes = sl_pool_queue_bytes(&vp->pool->queue),
+        .queue_bytes_max = vp->conf->queue.bytes,
+        .connections_n = atomic_load_explicit(&vp->pool->connections.open_n, memory_order_relaxed),
+        .connections_max_n = vp->conf->limits.connections_n,
+        .connections_per_endpoint_max_n = vp->conf->limits.connections_per_endpoint_n,
+        .retries_n = atomic_load_explicit(&vp->pool->retries.running_n, memory_order_relaxed),
+        .retries_max_n = vp->conf->limits.retries_n,
         .endpoints_n = set != NULL ? set->members_n : 0,
     };
     sl_run_source_status(vp->run->running, &out->discovery);
@@ -207,6 +215,17 @@ static void pool_info(struct sl_control *c, size_t i, struct sl_pool_info *out)
         _Static_assert(sizeof(out->discovery.last_error) == sizeof(vp->run->not_applied), "fits");
         memcpy(out->discovery.last_error, vp->run->not_applied, sizeof(vp->run->not_applied));
     }
+}
+
+static double share_of(const struct sl_endpoint_set *set, const struct sl_endpoint *ep,
+                       uint64_t now_ms)
+{
+    uint64_t came_at_ms = atomic_load_explicit(&ep->came_at_ms, memory_order_relaxed);
+
+    if (set->slow_start.window_ms == 0 || came_at_ms == 0) {
+        return 1.0;
+    }
+    return sl_slow_start_share(&set->slow_start, now_ms > came_at_ms ? now_ms - came_at_ms : 0);
 }
 
 static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl_endpoint_info *out)
@@ -233,7 +252,9 @@ static void endpoint_info(struct sl_control *c, size_t pool, size_t i, struct sl
         .health = atomic_load_explicit(&ep->health, memory_order_relaxed),
         .ejected_ms = until_ms > now_ms ? until_ms - now_ms : 0,
         .keepalive_learned_ms = sl_idle_limit_learned(ep, now_ms),
+        .slow_start_share = share_of(set, ep, now_ms),
         .in_flight_n = atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed),
+        .connections_n = atomic_load_explicit(&ep->connections_n, memory_order_relaxed),
     };
     for (int s = 0; s < SL_ENDPOINT_STATS_N; s++) {
         out->stats[s] = sl_endpoint_stat(ep, (enum sl_endpoint_stat)s);

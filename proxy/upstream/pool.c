@@ -53,24 +53,36 @@ void sl_pool_free(struct sl_pool *pool)
     sl_free(pool);
 }
 
+static void cap(const struct sl_pool *pool, struct sl_endpoint *ep)
+{
+    atomic_store_explicit(&ep->in_flight_max_n,
+                          atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed),
+                          memory_order_relaxed);
+    atomic_store_explicit(
+        &ep->connections_max_n,
+        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed),
+        memory_order_relaxed);
+}
+
 void sl_pool_set_limits(struct sl_pool *pool, const struct sl_limits_config *conf)
 {
     const struct sl_endpoint_table *t = &pool->endpoints;
 
     atomic_store_explicit(&pool->queue.in_flight_max_n, conf->in_flight_n, memory_order_relaxed);
     atomic_store_explicit(&pool->per_endpoint_max_n, conf->per_endpoint_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->connections.max_n, conf->connections_n, memory_order_relaxed);
+    atomic_store_explicit(&pool->connections.per_endpoint_max_n, conf->connections_per_endpoint_n,
+                          memory_order_relaxed);
+    sl_retry_budget_set_max(&pool->retries, conf->retries_n);
     for (size_t i = 0; i < t->n; i++) {
-        atomic_store_explicit(&t->items[i]->in_flight_max_n, conf->per_endpoint_n,
-                              memory_order_relaxed);
+        cap(pool, t->items[i]);
     }
 }
 
 static void cap_members(const struct sl_pool *pool, const struct sl_member *members, size_t n)
 {
-    uint32_t max_n = atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed);
-
     for (size_t i = 0; i < n; i++) {
-        atomic_store_explicit(&members[i].endpoint->in_flight_max_n, max_n, memory_order_relaxed);
+        cap(pool, members[i].endpoint);
     }
 }
 

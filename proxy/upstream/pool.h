@@ -22,6 +22,7 @@
 #include <sluiced/err.h>
 #include <sluiced/publish.h>
 
+#include "connections.h"
 #include "endpoint.h"
 #include "outlier.h"
 #include "queue.h"
@@ -50,7 +51,9 @@ struct sl_pool_cell {
     _Alignas(64) struct sl_endpoint_set *set; /* current on the worker; NULL: not synced */
     struct sl_rng *rng;
     _Atomic uint64_t stats[SL_POOL_STATS_N];
-    _Atomic uint64_t first_byte_median_us; /* of proxy/upstream/hang.c; 0: not known */
+    /* Of proxy/upstream/hang.c; 0: not known. */
+    _Atomic uint64_t first_byte_median_us;
+    _Atomic uint64_t first_byte_longest[2]; /* packed; of this span of time and the one before */
 };
 
 struct sl_pool {
@@ -63,6 +66,7 @@ struct sl_pool {
     struct sl_pool_cell *cells;         /* cell i: worker i */
     struct sl_retry_budget retries;
     struct sl_pool_queue queue;
+    struct sl_pool_connections connections;
 
     /* Worker: an endpoint cannot be connected to, again. Called when doubted becomes true; whoever
      * is told sets it back to false, and is told anew from then on. NULL: nobody wants to know. */
@@ -124,8 +128,9 @@ static inline bool sl_pool_is_synced(const struct sl_pool *pool, uint32_t worker
 /* Worker: chooses an endpoint and counts it in flight, never more than its cap. NULL: nobody, in no
  * tier. ctx->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
  * which there would be some had they room, for it is better to wait for these than to go to a worse
- * one; SL_TIERS_N: there is none at all, or with ctx->only_ready no ready one. set is pinned, by
- * the exchange. */
+ * one; SL_TIERS_N: there is none at all, or with ctx->only_ready no ready one. The connection that
+ * it takes is counted too, if the caller has a place for the answer. set is pinned, by the exchange.
+ */
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *ctx, enum sl_tier *tier_used);
 

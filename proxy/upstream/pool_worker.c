@@ -92,12 +92,55 @@ static bool take_place(struct sl_endpoint *ep)
     return false;
 }
 
-/* Picks until an endpoint is found that has room, and is not out, or whose trial this request
- * becomes. It is counted in flight. */
-static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_pick *asked,
-                                        enum sl_tier tier)
+/* Counts the connection that a request at ep needs, unless one lies idle: of these the worker is
+ * the only user, so that it is still there when the request comes to it. */
+static bool take_connection(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
+{
+    bool has_idle = ep->cells[ctx->worker_idx].idle_n > 0;
+
+    if (ctx->connection == NULL || (has_idle && !ctx->wants_new)) {
+        return true;
+    }
+    ctx->connection->taken = sl_pool_connections_take(&pool->connections, ep);
+    if (ctx->connection->taken || (has_idle && !ctx->keeps_idle)) { /* closed for the new one */
+        return true;
+    }
+    ctx->connection->lacks = sl_pool_connections_are_full(&pool->connections);
+    return false;
+}
+
+/* Whether this request may go to ep, which a policy picked: what it takes there is counted. Last
+ * comes what cannot be undone, a trial. */
+static bool admit(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
+{
+    if (!take_place(ep)) {
+        return false;
+    }
+    if (take_connection(pool, ep, ctx)) {
+        if (ctx->tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx->now_ms)) {
+            return true;
+        }
+        if (ctx->connection != NULL && ctx->connection->taken) {
+            ctx->connection->taken = false;
+            sl_pool_connections_give(&pool->connections, ep);
+        }
+    }
+    atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+    return false;
+}
+
+static bool lacks_connection(const struct sl_pick *ctx)
+{
+    return ctx->connection != NULL && ctx->connection->lacks;
+}
+
+/* Picks of this part of a set until an endpoint is found that has room, and is not out, or whose
+ * trial this request becomes. It is counted in flight. */
+static struct sl_endpoint *pick_in_tier(const struct sl_endpoint_set *part,
+                                        const struct sl_pick *asked, enum sl_tier tier)
 {
     const struct sl_endpoint *tried[SL_TRIED_MAX_N + REFUSED_MAX_N];
+    struct sl_balancer *b = part->cells[asked->worker_idx].balancer;
     struct sl_pick ctx = *asked;
 
     ctx.tier = tier;
@@ -106,14 +149,11 @@ static struct sl_endpoint *pick_in_tier(struct sl_balancer *b, const struct sl_p
         if (ep == NULL) {
             return NULL;
         }
-        if (take_place(ep)) {
-            if (tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx.now_ms)) {
-                /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
-                return ep;
-            }
-            atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
+        if (admit(part->pool, ep, &ctx)) {
+            /* cppcheck-suppress returnDanglingLifetime ; it is one of the set, not of ctx */
+            return ep;
         }
-        if (refused_n == REFUSED_MAX_N) {
+        if (refused_n == REFUSED_MAX_N || lacks_connection(&ctx)) {
             return NULL;
         }
         if (refused_n == 0) {
@@ -132,13 +172,13 @@ struct order {
     size_t n;
 };
 
-static struct order order_parts(const struct sl_endpoint_set *set, uint32_t worker_idx,
-                                const struct sl_pick *ctx)
+static struct order order_parts(const struct sl_endpoint_set *set, const struct sl_pick *ctx)
 {
     struct order o = {.parts = {set}, .n = 1};
 
     if (set->sides != NULL) {
-        size_t first = sl_zone_draw(set, worker_idx, ctx, set->pool->cells[worker_idx].rng);
+        size_t first =
+            sl_zone_draw(set, ctx->worker_idx, ctx, set->pool->cells[ctx->worker_idx].rng);
         o.parts[0] = &set->sides[first];
         o.parts[1] = &set->sides[SL_ZONE_SIDES_N - 1 - first];
         o.n = SL_ZONE_SIDES_N;
@@ -146,16 +186,15 @@ static struct order order_parts(const struct sl_endpoint_set *set, uint32_t work
     return o;
 }
 
-/* *from: the part that the endpoint is of. */
-static struct sl_endpoint *pick_in_parts(const struct order *o, uint32_t worker_idx,
-                                         const struct sl_pick *ctx, enum sl_tier tier,
-                                         const struct sl_endpoint_set **from)
+/* *from: the part that the endpoint is of. The limit on all connections is that of all parts. */
+static struct sl_endpoint *pick_in_parts(const struct order *o, const struct sl_pick *ctx,
+                                         enum sl_tier tier, const struct sl_endpoint_set **from)
 {
     struct sl_endpoint *ep = NULL;
 
-    for (size_t i = 0; i < o->n && ep == NULL; i++) {
+    for (size_t i = 0; i < o->n && ep == NULL && !lacks_connection(ctx); i++) {
         *from = o->parts[i];
-        ep = pick_in_tier(o->parts[i]->cells[worker_idx].balancer, ctx, tier);
+        ep = pick_in_tier(o->parts[i], ctx, tier);
     }
     return ep;
 }
@@ -163,7 +202,7 @@ static struct sl_endpoint *pick_in_parts(const struct order *o, uint32_t worker_
 /* Where endpoints are given more and more: the pick of one that this pick may go to. NULL: there is
  * none, and the others are no worse. */
 static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, const struct order *o,
-                                        uint32_t worker_idx, const struct sl_pick *asked,
+                                        const struct sl_pick *asked,
                                         const struct sl_endpoint_set **from)
 {
     struct sl_pick ctx = *asked;
@@ -171,24 +210,38 @@ static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, const
     uint64_t oldest_ms = asked->now_ms > first_ms ? asked->now_ms - first_ms : 0;
 
     ctx.settled_ms =
-        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[worker_idx].rng);
+        sl_slow_start_draw_ms(&set->slow_start, oldest_ms, set->pool->cells[ctx.worker_idx].rng);
     if (ctx.settled_ms == 0) {
         return NULL;
     }
-    return pick_in_parts(o, worker_idx, &ctx, SL_TIER_READY, from);
+    return pick_in_parts(o, &ctx, SL_TIER_READY, from);
 }
 
-/* Whether somebody would do in this tier who only lacks room. O(members), where there are caps. */
+static bool would_do(const struct sl_member *m, const struct sl_pick *ctx, enum sl_tier tier)
+{
+    return m->weight > 0 && sl_endpoint_suits(m, tier, ctx->now_ms) &&
+           !sl_pick_tried(ctx, m->endpoint);
+}
+
+/* Whether somebody would do in this tier, of which nobody was picked: it lacked room, also where it
+ * has some by now, since a request ended on another worker. O(members), where there are caps. */
 static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
 {
-    if (atomic_load_explicit(&set->pool->per_endpoint_max_n, memory_order_relaxed) == 0) {
+    const struct sl_pool *pool = set->pool;
+
+    if (atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0 &&
+        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed) == 0)
+    {
         return false;
     }
     for (size_t i = 0; i < set->members_n; i++) {
         const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && sl_endpoint_is_full(m->endpoint) &&
-            sl_endpoint_suits(m, tier, ctx->now_ms) && !sl_pick_tried(ctx, m->endpoint))
-        {
+        bool lacks = !sl_endpoint_is_full(m->endpoint) &&
+                     sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx);
+        if (would_do(m, ctx, tier)) {
+            if (ctx->connection != NULL) {
+                ctx->connection->lacks = lacks;
+            }
             return true;
         }
     }
@@ -198,10 +251,7 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
 bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx)
 {
     for (size_t i = 0; i < set->members_n; i++) {
-        const struct sl_member *m = &set->members[i];
-        if (m->weight > 0 && sl_endpoint_suits(m, SL_TIER_READY, ctx->now_ms) &&
-            !sl_pick_tried(ctx, m->endpoint))
-        {
+        if (would_do(&set->members[i], ctx, SL_TIER_READY)) {
             return true;
         }
     }
@@ -210,59 +260,58 @@ bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *
 
 /* ep, of that part of set, was picked. */
 static void begin(const struct sl_endpoint_set *set, const struct sl_endpoint_set *from,
-                  uint32_t worker_idx, struct sl_endpoint *ep, const struct sl_pick *ctx,
-                  enum sl_tier tier)
+                  struct sl_endpoint *ep, const struct sl_pick *ctx)
 {
     static const enum sl_pool_stat descents[] = {
         [SL_TIER_DRAINING] = SL_POOL_PICKS_DRAINING,
         [SL_TIER_ANY] = SL_POOL_PICKS_ANY,
     };
-    struct sl_pool_cell *cell = &set->pool->cells[worker_idx];
-    struct sl_balancer *b = from->cells[worker_idx].balancer;
+    struct sl_pool_cell *cell = &set->pool->cells[ctx->worker_idx];
+    struct sl_balancer *b = from->cells[ctx->worker_idx].balancer;
 
     count(cell, SL_POOL_PICKS);
-    if (tier != SL_TIER_READY) {
-        count(cell, descents[tier]);
+    if (ctx->tier != SL_TIER_READY) {
+        count(cell, descents[ctx->tier]);
     }
     if (set->sides != NULL) {
         count(cell,
               from == &set->sides[SL_ZONE_OWN] ? SL_POOL_PICKS_OWN_ZONE : SL_POOL_PICKS_OTHER_ZONE);
     }
-    sl_endpoint_count(ep, worker_idx, SL_ENDPOINT_REQUESTS);
     if (b->ops->on_start != NULL) {
-        struct sl_pick picked = *ctx;
-        picked.tier = tier;
-        b->ops->on_start(b, ep, &picked);
+        b->ops->on_start(b, ep, ctx);
     }
 }
 
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
-                                 const struct sl_pick *ctx, enum sl_tier *tier_used)
+                                 const struct sl_pick *asked, enum sl_tier *tier_used)
 {
-    const struct order order = order_parts(set, worker_idx, ctx);
     const struct sl_endpoint_set *from = set;
     struct sl_endpoint *ep = NULL;
     enum sl_tier tier = SL_TIER_READY;
+    struct sl_pick ctx = *asked;
 
-    SL_ASSERT(ctx->tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx->tried_n);
+    SL_ASSERT(ctx.tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx.tried_n);
+    ctx.worker_idx = worker_idx;
+    const struct order order = order_parts(set, &ctx);
     if (set->slow_start.window_ms != 0) {
-        ep = pick_settled(set, &order, worker_idx, ctx, &from);
+        ep = pick_settled(set, &order, &ctx, &from);
     }
-    while (ep == NULL && tier < SL_TIERS_N) {
-        ep = pick_in_parts(&order, worker_idx, ctx, tier, &from);
-        if (ep != NULL || is_full(set, ctx, tier)) {
+    while (ep == NULL && tier < SL_TIERS_N && !lacks_connection(&ctx)) {
+        ep = pick_in_parts(&order, &ctx, tier, &from);
+        if (ep != NULL || lacks_connection(&ctx) || is_full(set, &ctx, tier)) {
             break;
         }
-        tier = ctx->only_ready ? SL_TIERS_N : tier + 1;
+        tier = ctx.only_ready ? SL_TIERS_N : tier + 1;
     }
     *tier_used = tier;
     if (ep == NULL) {
-        if (tier == SL_TIERS_N && !ctx->again && !ctx->only_ready) {
+        if (tier == SL_TIERS_N && !ctx.again && !ctx.only_ready) {
             count(&set->pool->cells[worker_idx], SL_POOL_NOBODY);
         }
         return NULL;
     }
-    begin(set, from, worker_idx, ep, ctx, tier);
+    ctx.tier = tier;
+    begin(set, from, ep, &ctx);
     return ep;
 }
 

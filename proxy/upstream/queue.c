@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All that is shared is relaxed: places and the size are exact by compare-and-swap or by undoing,
- * and what workers tell each other is a hint whose loss costs the caller's next look.
+ * All that is shared is relaxed: places, size and bytes are exact by compare-and-swap or by
+ * undoing, and what workers tell each other is a hint whose loss costs the caller's next look.
  */
 #include "queue.h"
 
+#include <sluiced/config.h>
 #include <sluiced/err.h>
 
 #include "proxy/base/alloc.h"
@@ -96,13 +97,38 @@ static void tell_first(struct sl_pool_queue *q, uint32_t worker_idx)
                           first != NULL ? first->rank_ms : UINT64_MAX, memory_order_relaxed);
 }
 
+static bool take_bytes(struct sl_pool_queue *q, const struct sl_queue_config *conf, uint64_t bytes)
+{
+    uint64_t held = sl_pool_queue_bytes(q);
+
+    do {
+        if (held > conf->bytes || bytes > conf->bytes - held) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&q->bytes, &held, held + bytes,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+bool sl_pool_queue_grow(struct sl_pool_queue *q, struct sl_waiter *x,
+                        const struct sl_queue_config *conf, uint64_t bytes)
+{
+    if (!take_bytes(q, conf, bytes)) {
+        return false;
+    }
+    x->bytes += bytes;
+    return true;
+}
+
 bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_waiter *x,
-                        uint32_t size_n, uint64_t rank_ms)
+                        const struct sl_queue_config *conf, uint64_t rank_ms)
 {
     struct sl_pool_queue_cell *cell = &q->cells[worker_idx];
 
     SL_ASSERT(x->class_idx < SL_QUEUE_CLASSES_N && !x->waits, "class %u", x->class_idx);
-    if (atomic_fetch_add_explicit(&q->waiting_n, 1, memory_order_relaxed) >= size_n) {
+    if (atomic_fetch_add_explicit(&q->waiting_n, 1, memory_order_relaxed) >= conf->size_n ||
+        !take_bytes(q, conf, x->bytes))
+    {
         atomic_fetch_sub_explicit(&q->waiting_n, 1, memory_order_relaxed);
         return false;
     }
@@ -132,6 +158,7 @@ void sl_pool_queue_remove(struct sl_pool_queue *q, uint32_t worker_idx, struct s
     SL_ASSERT(x->waits && cell->n > 0, "%u wait", cell->n);
     sl_list_unlink(&x->link);
     x->waits = false;
+    atomic_fetch_sub_explicit(&q->bytes, x->bytes, memory_order_relaxed);
     atomic_fetch_sub_explicit(&q->waiting_n, 1, memory_order_relaxed);
     if (--cell->n == 0) {
         sl_list_unlink(&cell->link);

@@ -11,8 +11,8 @@
  * Thread:    each worker with its own index; what is shared is atomic. No locks, no clock: now_ms
  *            is the turn's
  * Errors:    init only
- * Limits:    size_n of all workers together, exactly. push, first, remove: O(classes); what looks
- *            at the other workers: O(workers)
+ * Limits:    size and bytes of all workers together, exactly. push, first, remove: O(classes); what
+ * looks at the other workers: O(workers)
  */
 #ifndef SL_UPSTREAM_QUEUE_H
 #define SL_UPSTREAM_QUEUE_H
@@ -29,11 +29,13 @@
 #define SL_QUEUE_RATE_SECONDS_N 10 /* the rate at which it moves is that of the last ones */
 #define SL_QUEUE_RETRY_MAX_S 60
 
+struct sl_queue_config;
 struct sl_rng;
 
 struct sl_waiter {
     struct sl_list link;
     uint64_t rank_ms; /* the lower, the sooner: when it came, and its class */
+    uint64_t bytes;   /* that it holds; its owner's to set before it waits */
     uint8_t class_idx;
     bool waits;
 };
@@ -58,6 +60,7 @@ struct sl_pool_queue {
     uint32_t cells_n;
     struct sl_pool_queue_cell *cells;
     _Alignas(64) _Atomic uint32_t waiting_n; /* on all workers */
+    _Atomic uint64_t bytes;                  /* that those hold */
     _Atomic uint32_t in_flight_n;            /* requests that hold a place, on all workers */
     _Atomic uint32_t in_flight_max_n;        /* 0: no limit; written by the control thread */
 };
@@ -70,9 +73,13 @@ void sl_pool_queue_fini(struct sl_pool_queue *q); /* nobody waits */
 bool sl_pool_queue_take_place(struct sl_pool_queue *q, bool *held) SL_MUST_CHECK;
 void sl_pool_queue_give_place(struct sl_pool_queue *q);
 
-/* x joins its class at the end. False: size_n wait already. */
+/* x joins its class at the end. False: as many wait already as conf allows, or hold as much. */
 bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_waiter *x,
-                        uint32_t size_n, uint64_t rank_ms) SL_MUST_CHECK;
+                        const struct sl_queue_config *conf, uint64_t rank_ms) SL_MUST_CHECK;
+
+/* x, which waits, holds so much more. False: that is too much, and not counted. */
+bool sl_pool_queue_grow(struct sl_pool_queue *q, struct sl_waiter *x,
+                        const struct sl_queue_config *conf, uint64_t bytes) SL_MUST_CHECK;
 
 static inline uint64_t sl_pool_queue_rank_ms(uint64_t now_ms, uint8_t class_idx, uint64_t step_ms)
 {
@@ -94,6 +101,11 @@ uint32_t sl_pool_queue_before(const struct sl_pool_queue *q, uint32_t worker_idx
  * SL_QUEUE_RETRY_MAX_S. */
 uint32_t sl_pool_queue_retry_after_s(const struct sl_pool_queue *q, uint64_t now_ms,
                                      struct sl_rng *rng);
+
+static inline uint64_t sl_pool_queue_bytes(const struct sl_pool_queue *q)
+{
+    return atomic_load_explicit(&q->bytes, memory_order_relaxed);
+}
 
 static inline uint32_t sl_pool_queue_waiting_n(const struct sl_pool_queue *q)
 {

@@ -28,6 +28,15 @@ static void add(struct ring *r, uint64_t now_ms)
     atomic_store_explicit(bucket, v, memory_order_relaxed);
 }
 
+static void take_back(struct ring *r, uint64_t now_ms)
+{
+    _Atomic uint64_t *bucket = &r->buckets[now_ms / 1000 % BUCKETS_N];
+    uint64_t v = atomic_load_explicit(bucket, memory_order_relaxed);
+
+    SL_ASSERT(v >> 32 == now_ms / 1000 && (v & UINT32_MAX) > 0, "nothing was added in this second");
+    atomic_store_explicit(bucket, v - 1, memory_order_relaxed);
+}
+
 static uint64_t sum(const struct ring *r, uint64_t now_ms)
 {
     uint64_t second = now_ms / 1000;
@@ -53,6 +62,7 @@ int sl_retry_budget_init(struct sl_retry_budget *b, uint32_t workers_n)
     b->cells = cells;
     b->cells_n = workers_n;
     atomic_init(&b->running_n, 0);
+    atomic_init(&b->max_n, 0);
     return SL_OK;
 }
 
@@ -61,6 +71,11 @@ void sl_retry_budget_fini(struct sl_retry_budget *b)
     sl_free(b->cells);
     b->cells = NULL;
     b->cells_n = 0;
+}
+
+void sl_retry_budget_set_max(struct sl_retry_budget *b, uint32_t max_n)
+{
+    atomic_store_explicit(&b->max_n, max_n, memory_order_relaxed);
 }
 
 void sl_retry_budget_on_request(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
@@ -80,16 +95,41 @@ static bool within_share(const struct sl_retry_budget *b, uint64_t now_ms)
     return retries_n * 100 <= requests_n * SL_RETRY_BUDGET_PCT;
 }
 
-bool sl_retry_budget_try(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
+/* Whether there may be one more beside others_n that run. */
+static bool grant(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms,
+                  uint32_t others_n)
 {
-    uint32_t before_n = atomic_fetch_add_explicit(&b->running_n, 1, memory_order_relaxed);
+    uint32_t max_n = atomic_load_explicit(&b->max_n, memory_order_relaxed);
+    bool too_many = max_n != 0 && others_n >= max_n;
 
-    if (before_n >= SL_RETRY_BUDGET_LEAST_N && !within_share(b, now_ms)) {
-        atomic_fetch_sub_explicit(&b->running_n, 1, memory_order_relaxed);
+    if (too_many || (others_n >= SL_RETRY_BUDGET_LEAST_N && !within_share(b, now_ms))) {
         return false;
     }
     add(&b->cells[worker_idx].retries, now_ms);
     return true;
+}
+
+bool sl_retry_budget_try(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
+{
+    uint32_t others_n = atomic_fetch_add_explicit(&b->running_n, 1, memory_order_relaxed);
+
+    if (!grant(b, worker_idx, now_ms, others_n)) {
+        atomic_fetch_sub_explicit(&b->running_n, 1, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
+bool sl_retry_budget_try_next(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
+{
+    uint32_t running_n = atomic_load_explicit(&b->running_n, memory_order_relaxed);
+
+    return grant(b, worker_idx, now_ms, running_n - 1);
+}
+
+void sl_retry_budget_undo(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
+{
+    take_back(&b->cells[worker_idx].retries, now_ms);
 }
 
 void sl_retry_budget_done(struct sl_retry_budget *b)

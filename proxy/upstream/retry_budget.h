@@ -4,7 +4,8 @@
  * helped by twice the requests.
  *
  * A retry is granted while fewer than 3 run, or while those granted in the last 10 s, this one
- * included, are at most 20 % of the requests of the last 10 s.
+ * included, are at most 20 % of the requests of the last 10 s; and never beyond the limit on those
+ * that run, where there is one.
  *
  * Lifetime:  the pool's
  * Thread:    each worker with its own index; cells are written by their worker and summed by who
@@ -28,12 +29,16 @@ struct sl_retry_cell;
 
 struct sl_retry_budget {
     _Atomic uint32_t running_n;
+    _Atomic uint32_t max_n; /* that run, whatever the share; 0: no such limit */
     uint32_t cells_n;
     struct sl_retry_cell *cells;
 };
 
 int sl_retry_budget_init(struct sl_retry_budget *b, uint32_t workers_n) SL_MUST_CHECK;
 void sl_retry_budget_fini(struct sl_retry_budget *b);
+
+/* Control thread: what limits.retries says. */
+void sl_retry_budget_set_max(struct sl_retry_budget *b, uint32_t max_n);
 
 /* A request begins; its retries are not requests. */
 void sl_retry_budget_on_request(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms);
@@ -42,5 +47,13 @@ void sl_retry_budget_on_request(struct sl_retry_budget *b, uint32_t worker_idx, 
 bool sl_retry_budget_try(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
     SL_MUST_CHECK;
 void sl_retry_budget_done(struct sl_retry_budget *b);
+
+/* The same for one that runs and is to be followed by another in its place: done once for both. */
+bool sl_retry_budget_try_next(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
+    SL_MUST_CHECK;
+
+/* What this worker was granted in this turn was of no use, and counts in no share; done follows
+ * nevertheless. */
+void sl_retry_budget_undo(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms);
 
 #endif

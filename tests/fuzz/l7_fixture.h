@@ -164,8 +164,13 @@ static inline void l7_begin_view(struct l7_fixture *f)
 {
     size_t bytes = sizeof(*f->listener) + sizeof(f->listener->cells[0]);
 
-    f->route_conf =
-        (struct sl_route_config){.name = "all", .path = "/", .sides_n = 1, .max_body_bytes = 65536};
+    f->route_conf = (struct sl_route_config){
+        .name = "all",
+        .path = "/",
+        .sides_n = 1,
+        .max_body_bytes = 65536,
+        .retry = {.attempts_n = 1, .backoff_min_ms = 25, .backoff_max_ms = 250},
+    };
     f->listener_conf =
         (struct sl_listener_config){.name = "edge", .timeouts = {10000, 60000, 60000, 75000}};
     f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);

@@ -81,7 +81,9 @@ def test_the_slow_one_is_left_alone(sluiced, upstream):
                            workers=1))
     with Wire(proxy.address("edge")) as wire:
         got = Counter(ask(wire) for _ in range(200))
-    assert got["slow"] <= 3
+    # A third of them without a look at latency. It is asked again now and then: what was learned
+    # fades with time, of which there is more on a busy machine.
+    assert got["slow"] <= 20
     assert sum(got.values()) == 200
 
 

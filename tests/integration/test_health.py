@@ -159,28 +159,37 @@ def test_retry_after_steers_away_without_ejecting(sluiced, model):
 
 def test_endpoint_that_hangs_is_ejected_though_its_probes_succeed(sluiced, model):
     servers = [model(), model()]
-    proxy = sluiced(behind(servers, health=HTTP))
-    sick = servers[0]
-    sick.control(hang="generate")
-    body = request_bytes("POST", "/v1/completions", b'{"prompt": "x", "max_tokens": 1}')
+    balance = {"policy": "ring_hash", "key": {"header": "x-key"}, "bound": "off"}
+    proxy = sluiced(behind(servers, health=HTTP, balance=balance))
+    sick, well = (server.address for server in servers)
+
+    def served_by(key: str) -> str:
+        with Wire(proxy.address("edge")) as wire:
+            return wire.ask("GET", "/version", fields=[("x-key", key)]).get("x-served-by")
+
+    keys = {served_by(str(i)): str(i) for i in range(100)}
+    assert set(keys) == {sick, well}
+    servers[0].control(hang="generate")
+    before = servers[0].state()["requests"]
     hanging = []
-    while not sick.state()["requests"]:  # least_request sends no second one there
+    for _ in range(2):
         hanging.append(Wire(proxy.address("edge")))
-        hanging[-1].send(body)
-        wait_until(lambda: sum(requests_of(servers)) == len(hanging), 5, "it to arrive",
-                   proxy.status)
+        hanging[-1].send(request_bytes("POST", "/v1/completions",
+                                       b'{"prompt": "x", "max_tokens": 1}',
+                                       [("x-key", keys[sick])]))
+    wait_until(lambda: servers[0].state()["requests"] == before + 2, 5, "them to arrive",
+               proxy.status)
 
     def ejected() -> bool:
-        assert ask(proxy, 1) == [200]
-        return proxy.endpoint("chat", sick.address)["ejections"] > 0
+        assert served_by(keys[well]) == well
+        return proxy.endpoint("chat", sick)["ejections"] > 0
     wait_until(ejected, 20, "the ejection", proxy.status)
-    assert [one["address"] for one in proxy.events("endpoint_hangs")] == [sick.address]
-    assert proxy.endpoint("chat", sick.address)["health"] == "up"
+    assert [one["address"] for one in proxy.events("endpoint_hangs")] == [sick]
+    assert proxy.endpoint("chat", sick)["health"] == "up"
     for wire in hanging:
         wire.close()
-    seen = sick.state()["requests"]
-    wait_until(lambda: ask(proxy, 4) == [200] * 4 and sick.state()["requests"] > seen + 4, 10,
-               "the endpoint to be used again", proxy.status)
+    wait_until(lambda: served_by(keys[sick]) == sick, 10, "the endpoint to be used again",
+               proxy.status)
 
 
 def test_killed_endpoint_costs_at_most_what_it_was_answering(sluiced, model):

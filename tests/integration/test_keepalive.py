@@ -167,6 +167,23 @@ def test_request_on_a_kept_connection_that_answers_nothing(sluiced, upstream, me
     assert proxy.endpoint("chat", server.address)["failures"] == 0
 
 
+def test_endpoint_that_died_with_its_kept_connection_costs_no_idempotent_request(sluiced, upstream):
+    """What it is asked on its kept connection is sent there once more, and then to another one."""
+    bad = upstream(lambda request: [answer_bytes(b"bad")] if request.target == "/well"
+                   else [Close(reset=True)])
+    good = upstream([answer_bytes(b"good")])
+    by_key = {"policy": "ring_hash", "key": {"header": "x-key"}}
+    proxy = sluiced(config({"chat": pool(bad.address, good.address, balance=by_key)}, workers=1))
+    with Wire(proxy.address("edge")) as wire:
+        key = next(key for key in map(str, range(64))
+                   if wire.ask("GET", "/well", fields=[("x-key", key)]).body == b"bad")
+        asked = len(bad.requests)
+        assert wire.ask("GET", "/", fields=[("x-key", key)]).body == b"good"
+    assert len(bad.requests) == asked + 2
+    last = proxy.access_log(2)[-1]
+    assert (last["status"], last["tries"]) == (200, 3)
+
+
 def test_answer_that_broke_off_is_no_stale_connection(sluiced, upstream):
     """Bytes of a head came: the endpoint was at it, and broke."""
     server = upstream([answer_bytes(b"first"), [b"HTTP/1.1 2", Close()], answer_bytes(b"again")])

@@ -57,6 +57,7 @@ def test_steps_go_up_and_down_with_memory(running, cgroup):
     wait_step(running, 2)
     answer = running.get("/version")
     assert answer.status == 503 and b'"overload"' in answer.body
+    assert answer.fields["retry-after"] == "1"
     assert running.access_log(3)[-1]["reason"] == "overload"
     shown = run_cli("status", "--admin", running.address("admin"))
     assert any(line.startswith("overload: new requests are answered with 503")

@@ -274,7 +274,7 @@ def test_pool_that_is_empty_for_a_while_holds_its_requests(sluiced, gated, wires
     for i, wire in enumerate(asked):
         gated.let_go(f"/{i}")
         assert wire.reader.response().status == 200
-    assert gated.came == ["/0", "/1"]
+    assert sorted(gated.came) == ["/0", "/1"]  # on two connections: either may be first
     for line in proxy.access_log(2):
         assert line["reason"] == "ok" and 0 < line["queue_ms"] <= line["duration_ms"], line
     asked[0].send(request_bytes("GET", "/2"))

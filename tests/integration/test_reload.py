@@ -117,6 +117,32 @@ def test_address_in_use_refuses_the_whole_file(sluiced, versions):
     assert served_by(proxy) == "v1"
 
 
+def test_address_in_use_takes_back_the_changes_beside_it(sluiced, versions):
+    good = split(versions, 1, 0)
+    proxy = sluiced(good)
+    taken = versions["v2"].address
+    bad = split(versions, 0, 1)
+    for each in bad["pools"].values():
+        each["limits"] = {"in_flight": 7, "connections": 7}
+    bad["pools"]["fresh"] = dict(bad["pools"]["v2"])
+    bad["listeners"].append(listener([route("fresh")], name="fresh"))  # this one can be bound
+    bad["listeners"].append({**listener([route("v1")], name="extra"), "bind": taken})
+    config_before, fds = proxy.admin("/config").body, proxy.process.open_fds()
+    with Wire(proxy.address("edge")) as wire:
+        assert wire.ask("GET", "/version").status == 200
+        fds += 2  # it, and the one behind it: kept
+        assert not proxy.reload(bad)
+        assert wire.ask("GET", "/version").status == 200, "who is connected goes on"
+        wait_until(lambda: proxy.process.open_fds() <= fds, 10, "the bound one to be closed",
+                   proxy.log)
+    assert proxy.admin("/config").body == config_before
+    status = proxy.status()
+    assert [one["name"] for one in status["listeners"]] == ["edge"]
+    assert {one["name"] for one in status["pools"]} == set(versions)
+    assert all(one["connections_max"] == 0 for one in status["pools"])
+    assert served_by(proxy) == "v1"
+
+
 def test_weights_change_under_load_without_a_failed_request(sluiced, versions):
     proxy = sluiced(split(versions, 100, 0, workers=2))
     with Load(proxy.address("edge")) as load:

@@ -165,3 +165,23 @@ def test_clocks_of_a_stream_that_goes_on_do_not_run(sluiced, upstream):
         answer = wire.reader.response()
         assert (answer.status, len(answer.chunks)) == (200, 10)
         wait_until(lambda: wire.closed_within(0.01), 5, "the idle connection to be closed")
+
+
+@pytest.mark.parametrize("head, method, status", [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", 200),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "POST", 504),
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\n", "GET", 404)])
+def test_head_without_a_body_byte_is_no_answer_yet(sluiced, upstream, head, method, status):
+    """Where the length is known; another endpoint is asked, if that is safe. What says no says it at once."""
+    hangs, answers = threading.Event(), answer_bytes(b"other")
+    bad, good = upstream([[head, Wait(hangs)]]), upstream([answers])
+    proxy = sluiced(config({"chat": pool(bad.address, good.address, balance="round_robin",
+                                         timeouts={"first_byte": SHORT})}, workers=1))
+    seen = []
+    for _ in range(2):
+        with Wire(proxy.address("edge")) as wire:
+            wire.send(request_bytes(method, "/", None if method == "GET" else b"x"))
+            seen.append(int(wire.reader.until(b"\r\n").split(b" ")[1]))
+    hangs.set()
+    assert len(bad.requests) >= 1
+    assert sorted(seen) == sorted([200, status])

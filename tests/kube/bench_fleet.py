@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from bench_scale import kubernetes, make_slices, watches
+from bench_scale import kubernetes, make_slices
 from etcd_writer import Writer
 from lengths import CHURN_S, SIDECARS
 from proc import cpu_s, rss_mib
@@ -40,6 +40,15 @@ def namespace(cluster):
     }
     cluster.apply({**role, "rules": RULES}, made.name)
     return made
+
+
+def watches(cluster):
+    """Watches of slices that the API server has open."""
+    text = cluster.http.get("/metrics").text
+    lines = re.findall(r"^apiserver_longrunning_requests{(.*)} (\d+)$", text, re.MULTILINE)
+    return sum(
+        int(n) for labels, n in lines if 'resource="endpointslices"' in labels and "WATCH" in labels
+    )
 
 
 def connections(cluster):
@@ -85,7 +94,7 @@ def state(cluster, slices, directory):
 
 
 def test_fleet(cluster, namespace, start_sluiced, tmp_path, capsys):
-    slices = make_slices(namespace, 1, PODS)
+    slices = make_slices(namespace, 1, PODS, PODS)
     without = state(cluster, slices, tmp_path)
     config = {"pools": {"svc-0": kubernetes(namespace, "svc-0")}, "workers": 1}
     fleet = [start_sluiced(**config) for _ in range(SIDECARS)]

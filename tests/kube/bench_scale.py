@@ -71,13 +71,15 @@ def make(namespace, name, documents):
     return kept
 
 
-def make_slices(namespace, pools, each):
-    """Services svc-N of so many endpoints, in slices of SLICE: all ready, and with one that is not."""
+def make_slices(namespace, pools, each, size=SLICE):
+    """Services svc-N of so many endpoints, in slices of that size: all ready, and with one that is
+    not.
+    """
     made = []
     for number in range(pools):
         ips = [f"10.{128 + number // 200}.{number % 200}.{1 + i}" for i in range(each)]
-        for start in range(0, each, SLICE):
-            own = list(enumerate(ips))[start : start + SLICE]
+        for start in range(0, each, size):
+            own = list(enumerate(ips))[start : start + size]
             forms = [
                 slice_of(
                     f"svc-{number}-{start}",

@@ -40,12 +40,10 @@ def unshare(flags):
         raise OSError(number, f"network namespace: {os.strerror(number)}; {hint}")
 
 
-def enter():
-    """Moves this process into a namespace of its own, unless inside() one. There must be no other
-    thread yet.
+def isolate():
+    """Moves this process into a network namespace of its own, in which there is loopback and nothing
+    else. There must be no other thread yet.
     """
-    if inside():
-        return
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
         unshare(CLONE_NEWNET)
@@ -58,5 +56,12 @@ def enter():
         ):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)
-    for command in ("ip link set lo up", f"ip route add local {PODS} dev lo"):
-        subprocess.run(command.split(), check=True)
+    subprocess.run("ip link set lo up".split(), check=True)
+
+
+def enter():
+    """As isolate(), with all of PODS local, unless that is so already: see inside()."""
+    if inside():
+        return
+    isolate()
+    subprocess.run(f"ip route add local {PODS} dev lo".split(), check=True)

@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any, Callable, Dict, List, Tuple
 
-from lib.config import Config, config, pool, route
+from lib.config import Config, config, listener, pool, route
 from lib.fetch import fetch
 from lib.model import Model
 from lib.sluiced import Sluiced
@@ -28,12 +28,22 @@ def versions(start: Callable[..., Model]) -> Dict[str, Model]:
 
 
 def weights(models: Dict[str, Model], number: int) -> Config:
-    """Configuration number so-and-so: always another text, always the same shares."""
+    """Configuration number so-and-so: other weights, limits, listeners, routes and pools than the
+    one before, always the same shares."""
     factor = 1 + number % 97
-    pools = {name: pool(server.address) for name, server in models.items()}
+    limits = {"in_flight": 1000 + number % 5, "connections": 2000 + number % 7,
+              "retries": 1 + number % 3}
+    pools = {name: pool(server.address, limits=dict(limits), queue={"size": 1000 + number % 11})
+             for name, server in models.items()}
     split = {name: round(10 * share) * factor for name, share in SHARES.items()}
-    return config(pools, [route(split)], workers=2,
-                  log={"level": "info", "access": "off"})
+    routes = [route(split)]
+    if number % 2 == 1:
+        pools["spare"] = pool(models["v1"].address)
+        routes.append(route("spare", path="/spare", name="spare"))
+    conf = config(pools, routes, workers=2, log={"level": "info", "access": "off"})
+    if number % 3 == 1:
+        conf["listeners"].append(listener([route("v1")], name="spare"))
+    return conf
 
 
 class Inside:

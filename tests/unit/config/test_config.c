@@ -119,6 +119,11 @@ static void what_is_left_out_takes_its_default(void **state)
     assert_int_equal(l->routes[0].max_body_bytes, 64 << 20);
     assert_int_equal(l->routes[0].heartbeat_ms, 0);
     assert_false(l->routes[0].replays_generations);
+    assert_int_equal(l->routes[0].retry.attempts_n, 1);
+    assert_int_equal(l->routes[0].retry.statuses_n, 0);
+    assert_int_equal(l->routes[0].retry.per_try_ms, 0);
+    assert_int_equal(l->routes[0].retry.backoff_min_ms, 25);
+    assert_int_equal(l->routes[0].retry.backoff_max_ms, 250);
     assert_false(l->keeps_half_open);
     assert_int_equal(l->routes[0].sides_n, 1);
     assert_int_equal(l->routes[0].sides[0].weight, 1);

@@ -95,6 +95,43 @@ static void each_option_is_a_line(void **state)
     sl_text_fini(&text);
 }
 
+static void options_of_a_retry_are_lines(void **state)
+{
+    static const char yaml[] =
+        "listeners:\n"
+        "- name: edge\n"
+        "  bind: 127.0.0.1:8080\n"
+        "  http:\n"
+        "    routes:\n"
+        "    - {name: a, match: {path: /a}, pool: p, retry: {attempts: 3, statuses: [429, "
+        "502-504],\n"
+        "       per_try: 10s, backoff: {min: 50ms}}}\n"
+        "    - {name: b, match: {path: /b}, pool: p, retry: {statuses: 500, backoff: {max: 1s}}}\n"
+        "    - {name: c, pool: p, retry: off}\n"
+        "pools: {p: {discover: {static: [\"10.0.0.7:80\"]}}}\n";
+    static const char *const lines[] = {
+        "listeners[edge].http.routes[a].retry.attempts: 3",
+        "listeners[edge].http.routes[a].retry.statuses: 429, 502-504",
+        "listeners[edge].http.routes[a].retry.per_try: 10s",
+        "listeners[edge].http.routes[a].retry.backoff.min: 50ms",
+        "listeners[edge].http.routes[a].retry.backoff.max: 500ms",
+        "listeners[edge].http.routes[b].retry.attempts: 1",
+        "listeners[edge].http.routes[b].retry.statuses: 500",
+        "listeners[edge].http.routes[b].retry.per_try: off",
+        "listeners[edge].http.routes[b].retry.backoff.max: 1s",
+        "listeners[edge].http.routes[c].retry.attempts: 0",
+    };
+    struct sl_text text;
+    (void)state;
+
+    print(yaml, &text);
+    for (size_t i = 0; i < SL_ARRAY_LEN(lines); i++) {
+        check_has(&text, lines[i]);
+    }
+    check(strstr(text.ptr, "routes[c].retry.statuses") == NULL, "%s", text.ptr);
+    sl_text_fini(&text);
+}
+
 static void options_of_pools_are_lines(void **state)
 {
     static const char yaml[] =
@@ -335,6 +372,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_option_is_a_line),
+        cmocka_unit_test(options_of_a_retry_are_lines),
         cmocka_unit_test(options_of_pools_are_lines),
         cmocka_unit_test(no_option_is_forgotten),
         cmocka_unit_test(differences_are_said_by_path),

@@ -130,7 +130,9 @@ static void fill_endpoints(struct fake_control *f)
          .model = "llama",
          .weight = 1,
          .health = SL_HEALTH_UP,
+         .slow_start_share = 1,
          .in_flight_n = 3,
+         .connections_n = 5,
          .stats = {100, 2, 7, 1}},
         {.address = {"10.0.0.2", 8000, false},
          .pod = "a-2",
@@ -139,6 +141,7 @@ static void fill_endpoints(struct fake_control *f)
          .model = "",
          .weight = 1,
          .draining = true,
+         .slow_start_share = 1,
          .stats = {50, 0, 4, 0}},
         /* One address, two pods: the old one has gone, its watch event has not come. */
         {.address = {"10.0.0.2", 8000, false},
@@ -147,6 +150,7 @@ static void fill_endpoints(struct fake_control *f)
          .version = "v1",
          .model = "",
          .weight = 1,
+         .slow_start_share = 0.25,
          .in_flight_n = 1,
          .stats = {5, 0, 1, 0}},
         {.address = {"fd00::1", 8000, false},
@@ -155,7 +159,8 @@ static void fill_endpoints(struct fake_control *f)
          .version = "",
          .model = "",
          .weight = 2,
-         .health = SL_HEALTH_DOWN},
+         .health = SL_HEALTH_DOWN,
+         .slow_start_share = 1},
         {.address = {"/run/m\"\\.sock", 0, true},
          .pod = "",
          .zone = "",
@@ -163,6 +168,7 @@ static void fill_endpoints(struct fake_control *f)
          .model = "",
          .weight = 1,
          .ejected_ms = 1500,
+         .slow_start_share = 1,
          .stats = {9, 9, 9, 2}},
     };
 
@@ -197,6 +203,7 @@ static void fill_series(struct fake_control *f)
     sl_series_add(f->series[2], 0, SL_ROUTE_BYTES_OUT, 12345);
     sl_series_add(f->series[3], 0, SL_POOL_CONNECTS, 21);
     sl_series_add(f->series[3], 0, SL_POOL_RETRIES, 2);
+    sl_series_add(f->series[3], 0, SL_POOL_RETRIES_REFUSED + SL_REFUSAL_NOT_REPEATABLE, 3);
 }
 
 void fake_control_init(struct fake_control *f)
@@ -265,6 +272,13 @@ void fake_control_init(struct fake_control *f)
                    .places_n = 3,
                    .in_flight_max_n = 100,
                    .per_endpoint_max_n = 8,
+                   .queued_bytes = 4096,
+                   .queue_bytes_max = 65536,
+                   .connections_n = 12,
+                   .connections_max_n = 64,
+                   .connections_per_endpoint_max_n = 16,
+                   .retries_n = 1,
+                   .retries_max_n = 5,
                    .endpoints_n = FAKE_ENDPOINTS_N},
                   {.name = "v2",
                    .balance = "round_robin",

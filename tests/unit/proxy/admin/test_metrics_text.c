@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE_BYTES (1 << 20)
+#define PAGE_BYTES (2 << 20)
 
 static struct fake_control fake;
 static struct sl_text text;

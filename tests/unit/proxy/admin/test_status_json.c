@@ -117,13 +117,23 @@ static void the_document_says_what_runs(void **state)
         {"pools.0.places", "3"},
         {"pools.0.in_flight_max", "100"},
         {"pools.0.per_endpoint_max", "8"},
+        {"pools.0.queued_bytes", "4096"},
+        {"pools.0.queue_bytes_max", "65536"},
+        {"pools.0.connections", "12"},
+        {"pools.0.connections_max", "64"},
+        {"pools.0.connections_per_endpoint_max", "16"},
+        {"pools.0.retries", "1"},
+        {"pools.0.retries_max", "5"},
+        {"pools.0.endpoints.2.slow_start_share", "0.25"},
         {"pools.1.queued", "0"},
+        {"pools.1.connections_max", "0"},
         {"pools.0.endpoints_n", "5"},
         {"pools.0.endpoints.0",
          "{\"address\":\"10.0.0.1:8000\",\"pod\":\"a-1\",\"zone\":\"eu-1a\",\"version\":\"v1\","
          "\"model\":\"llama\",\"weight\":1,"
          "\"draining\":false,\"drained_by_hand\":false,"
-         "\"health\":\"up\",\"ejected_ms\":0,\"keepalive_learned_ms\":0,\"in_flight\":3,"
+         "\"health\":\"up\",\"ejected_ms\":0,\"keepalive_learned_ms\":0,"
+         "\"slow_start_share\":1.0,\"in_flight\":3,\"connections\":5,"
          "\"requests\":100,\"failures\":2,"
          "\"connects\":7,\"ejections\":1}"},
         {"pools.0.endpoints.1.draining", "true"},

@@ -61,7 +61,9 @@ static void the_status_is_a_page_of_tables(void **state)
         "v2    kubernetes  round_robin    none    listing   never     0          0\n"
         "discovery of v1: watching, fresh 1.5s ago, drift 4 in 12 comparisons: watch: reset\n"
         "discovery of v2: listing, not synced, fresh never\n"
-        "queue of v1: 7 wait, of at most 1024\n"
+        "limits of v1: 3 of 100 requests, 12 of 64 connections, 1 of 5 retries, 8 requests an "
+        "endpoint, 16 connections an endpoint\n"
+        "queue of v1: 7 wait, of at most 1024, with 4096 of 65536 bytes\n"
         "\n"
         "POOL  ENDPOINT            STATE         WEIGHT  IN FLIGHT  REQUESTS  FAILURES  POD  "
         "ZONE   VERSION  MODEL\n"
@@ -69,7 +71,7 @@ static void the_status_is_a_page_of_tables(void **state)
         "eu-1a  v1       llama\n"
         "v1    10.0.0.2:8000       draining      1       0          50        0         a-2  "
         "eu-1b  v1       -\n"
-        "v1    10.0.0.2:8000       ready         1       1          5         0         a-3  "
+        "v1    10.0.0.2:8000       starting 25%  1       1          5         0         a-3  "
         "-      v1       -\n"
         "v1    [fd00::1]:8000      down          2       0          0         0         -    "
         "-      -        -\n"
@@ -123,6 +125,11 @@ static void only_pools_with_trouble_have_a_line_and_a_reason_stands_there_once(v
     fake.pools[1].discovery = (struct sl_source_status){
         .state = SL_SOURCE_STATIC, .synced = true, .connected = true, .fresh_at_ms = 100000};
     fake.pools[0].queued_n = 0;
+    fake.pools[0].in_flight_max_n = 0; /* without limits there is no line of them */
+    fake.pools[0].per_endpoint_max_n = 0;
+    fake.pools[0].connections_max_n = 0;
+    fake.pools[0].connections_per_endpoint_max_n = 0;
+    fake.pools[0].retries_max_n = 0;
     d->drift_n = 0;
     d->last_error[0] = '\0';
     check_troubles("");

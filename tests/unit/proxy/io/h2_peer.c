@@ -175,6 +175,10 @@ static void on_accept(struct sl_io *io, int events)
     int fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     (void)events;
 
+    if (p->drops) {
+        check(fd >= 0 && close(fd) == 0, "no connection to drop");
+        return;
+    }
     check(fd >= 0 && p->conns_n < H2_CONNS_MAX_N, "too many connections");
     struct h2_conn *c = &p->conns[p->conns_n++];
     memset(c, 0, sizeof(*c));

@@ -40,6 +40,7 @@ struct h2_peer {
     struct sl_io io;
     SSL_CTX *ctx;
     int fd;
+    bool drops; /* accepts, and closes at once */
     bool hangs; /* accepts, and never answers a ClientHello */
     bool is_http1;
     uint32_t streams_max_n; /* as told in SETTINGS; may be changed before a connection comes */

@@ -509,6 +509,17 @@ static void a_stranger_is_refused_unless_one_asked_not_to(void **state)
     h2_wait_streams(&rig.peer, 1);
 }
 
+/* A balancer that has no server left: not the same as a certificate that is not ours. */
+static void a_connection_that_is_dropped_in_the_handshake_is_no_fault_of_tls(void **state)
+{
+    (void)state;
+
+    rig.peer.drops = true;
+    start(&rig.calls[0], (struct sl_fetch_request){0});
+    wait_done(&rig.calls[0]);
+    assert_int_equal(rig.calls[0].result.code, SL_ERESET);
+}
+
 static void a_warning_of_the_server_is_told(void **state)
 {
     static const struct {
@@ -571,6 +582,7 @@ int main(void)
         TEST(another_ca_or_client_certificate_is_another_connection),
         TEST(the_name_to_verify_may_differ_from_the_host),
         TEST(a_stranger_is_refused_unless_one_asked_not_to),
+        TEST(a_connection_that_is_dropped_in_the_handshake_is_no_fault_of_tls),
         TEST(a_warning_of_the_server_is_told),
         TEST(a_server_of_http1_alone_has_a_connection_for_each),
     };

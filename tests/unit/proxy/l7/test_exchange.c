@@ -99,7 +99,12 @@ static void begin_view(struct fixture *f)
         .timeouts = {.connect_ms = 1000, .first_byte_ms = 300000, .keepalive_idle_ms = 3000},
     };
     f->route_conf = (struct sl_route_config){
-        .name = "all", .path = "/", .sides_n = 1, .max_body_bytes = UINT64_MAX};
+        .name = "all",
+        .path = "/",
+        .sides_n = 1,
+        .max_body_bytes = UINT64_MAX,
+        .retry = {.attempts_n = 1, .backoff_min_ms = 25, .backoff_max_ms = 250},
+    };
     f->listener_conf =
         (struct sl_listener_config){.name = "edge", .timeouts = {10000, 60000, 60000, 75000}};
     f->listener = sl_alloc_aligned(64, (bytes + 63) & ~(size_t)63);
@@ -160,6 +165,8 @@ static void end(struct fixture *f)
     assert_int_equal(f->views_released_n, 1);
     assert_int_equal(f->pool->sets_n, 0);
     assert_int_equal(f->pool->retries.running_n, 0);
+    assert_int_equal(f->pool->queue.bytes, 0);
+    assert_int_equal(f->pool->connections.open_n, 0);
     assert_int_equal(f->listener->refs_n, 0);
     assert_int_equal(f->w->open_n, 0);
     (void)close(f->client_fd);
@@ -334,7 +341,7 @@ static void a_request_that_waits_costs_no_memory(void **state)
         check(strstr(text, "\"no_endpoint\"") != NULL, "%s", text);
         refused_n = allocations_n;
     }
-    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
     allocations_n = 0;
     sl_alloc_hook = count_allocation;
     say(f.client_fd, "GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -355,6 +362,52 @@ static void a_request_that_waits_costs_no_memory(void **state)
     end(&f);
 }
 
+static size_t allocated_bytes;
+
+static bool add_allocation(size_t size_bytes)
+{
+    allocated_bytes += size_bytes;
+    return true;
+}
+
+/* What docs/architecture.md says of one that waits: nothing that was taken for earlier ones is
+ * used, and the free chunk aside, all that it holds beside its head is less than 1 KiB. */
+static void a_request_that_waits_costs_less_than_a_kibibyte_beside_its_head(void **state)
+{
+    static const char *const heads[] = {
+        "GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /v1/models?limit=20&after=abcdefgh HTTP/1.1\r\nHost: gateway.example.com\r\n"
+        "User-Agent: client/1.62.0 (linux; x86_64) runtime/3.11\r\nAccept: application/json\r\n"
+        "Authorization: Bearer 0123456789abcdef0123456789abcdef0123456789abcdef\r\n"
+        "Accept-Encoding: gzip, deflate, br\r\nX-Session-Id: 0123456789abcdef\r\n\r\n",
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(heads); i++) {
+        struct fixture f;
+        begin(&f);
+        publish(&f, 0);
+        f.pool_conf.queue =
+            (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
+        turn(&f); /* the connection is there */
+        allocated_bytes = 0;
+        sl_alloc_hook = add_allocation;
+        say(f.client_fd, heads[i]);
+        for (int t = 0; t < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; t++) {
+            turn(&f);
+        }
+        sl_alloc_hook = NULL;
+        size_t head_bytes = (size_t)sl_pool_queue_bytes(&f.pool->queue);
+        check(head_bytes > strlen(heads[i]), "%zu bytes of a head", head_bytes);
+#ifdef __SANITIZE_ADDRESS__
+        head_bytes *= 2; /* an arena has a block for each item then, beside the room for them */
+#endif
+        check(allocated_bytes < head_bytes + 1024, "%zu bytes beside %zu", allocated_bytes,
+              head_bytes);
+        end(&f);
+    }
+}
+
 static void who_waits_when_the_process_ends_is_forgotten(void **state)
 {
     struct fixture f;
@@ -362,7 +415,7 @@ static void who_waits_when_the_process_ends_is_forgotten(void **state)
 
     begin(&f);
     publish(&f, 0);
-    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .timeout_ms = 5000};
+    f.pool_conf.queue = (struct sl_queue_config){.size_n = 1, .bytes = 65536, .timeout_ms = 5000};
     say(f.client_fd, "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab");
     for (int i = 0; i < TURNS_MAX_N && sl_pool_queue_waiting_n(&f.pool->queue) == 0; i++) {
         turn(&f);
@@ -424,6 +477,86 @@ static void what_a_client_that_leaves_had_taken_is_given_back(void **state)
     }
 }
 
+struct copy {
+    const char *what;
+    const char *method;
+    uint32_t attempts_n;
+    bool replays_generations;
+    bool fails_first; /* on a kept connection, which ends instead of an answer */
+    bool has_head;    /* of an event stream, which is held */
+    bool is_kept;
+};
+
+/* Whether a copy of the body is there once all of it was sent, and before there is an answer. */
+static void check_copy(const struct copy *c)
+{
+    enum {
+        BODY_BYTES = 30000
+    };
+    static char request[BODY_BYTES + 256];
+    static char text[BODY_BYTES + 1024];
+    struct fixture f;
+
+    begin(&f);
+    f.route_conf.retry.attempts_n = c->attempts_n;
+    f.route_conf.replays_generations = c->replays_generations;
+    size_t len = (size_t)snprintf(request, sizeof(request),
+                                  "%s /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n",
+                                  c->method, BODY_BYTES);
+    memset(request + len, 'x', BODY_BYTES - 1);
+    memcpy(request + len + BODY_BYTES - 1, "!", 2);
+    if (c->fails_first) {
+        say(f.client_fd, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    } else {
+        say(f.client_fd, request);
+    }
+    int up = accept_upstream(&f);
+    if (c->fails_first) {
+        (void)hear(&f, up, text, sizeof(text), "\r\n\r\n");
+        say(up, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        (void)hear(&f, f.client_fd, text, sizeof(text), "ok");
+        say(f.client_fd, request);
+    }
+    (void)hear(&f, up, text, sizeof(text), "x!");
+    if (c->fails_first) {
+        sl_socket_reset_on_close(up);
+        sl_socket_close(up);
+        up = accept_upstream(&f);
+        (void)hear(&f, up, text, sizeof(text), "x!");
+    }
+    if (c->has_head) {
+        say(up,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n");
+    }
+    for (int i = 0; i < 20; i++) {
+        turn(&f);
+    }
+    size_t kept_bytes = c->is_kept ? BODY_BYTES : 0;
+    check(f.w->replay_bytes == kept_bytes, "%s: %zu bytes, not %zu", c->what, f.w->replay_bytes,
+          kept_bytes);
+    assert_true(c->is_kept || f.w->chunks.used_n == 0);
+    sl_socket_close(up);
+    end(&f);
+}
+
+static void a_body_is_kept_for_as_long_as_an_answer_could_ask_for_it(void **state)
+{
+    static const struct copy copies[] = {
+        {"may be refused", "POST", 1, .is_kept = true},
+        {"may not be sent again", "POST", 0, .is_kept = false},
+        {"was not refused", "POST", 1, .has_head = true},
+        {"may be generated again", "POST", 1, true, .has_head = true, .is_kept = true},
+        {"was the last attempt", "PUT", 0, .fails_first = true},
+        {"was not the last one", "PUT", 1, .fails_first = true, .is_kept = true},
+    };
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(copies); i++) {
+        check_copy(&copies[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,9 +564,11 @@ int main(void)
         cmocka_unit_test(an_upload_that_the_upstream_does_not_take_is_no_fault_of_the_client),
         cmocka_unit_test(a_generation_of_which_nothing_was_sent_goes_to_a_new_connection),
         cmocka_unit_test(a_request_that_waits_costs_no_memory),
+        cmocka_unit_test(a_request_that_waits_costs_less_than_a_kibibyte_beside_its_head),
         cmocka_unit_test(who_waits_when_the_process_ends_is_forgotten),
         cmocka_unit_test(requests_that_are_refused_earn_no_retries),
         cmocka_unit_test(what_a_client_that_leaves_had_taken_is_given_back),
+        cmocka_unit_test(a_body_is_kept_for_as_long_as_an_answer_could_ask_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,6 +67,13 @@ static void ask(struct fixture *f, size_t idx, uint32_t worker_idx)
     sl_hang_wait_begins(member(f, idx), worker_idx, f->now_ms);
 }
 
+/* One on each worker. */
+static void ask_two(struct fixture *f, size_t idx)
+{
+    ask(f, idx, 0);
+    ask(f, idx, 1);
+}
+
 static void end(struct fixture *f, size_t idx, uint32_t worker_idx, uint64_t waited_ms,
                 bool answered)
 {
@@ -108,7 +115,7 @@ static void ten_seconds_of_silence_while_others_answer_eject(void **state)
     (void)state;
 
     fixture_init(&f, 3);
-    ask(&f, 0, 0);
+    ask_two(&f, 0);
     assert_int_equal(pass(&f, 9, 1), 0);
     assert_int_equal(pass(&f, 1, 1), 1);
     assert_false(ready(&f, 0));
@@ -127,7 +134,7 @@ static void silence_of_all_ejects_nobody(void **state)
     fixture_init(&f, 3);
     for (size_t i = 0; i < 3; i++) {
         answer(&f, i);
-        ask(&f, i, 0);
+        ask_two(&f, i);
         f.now_ms += 10;
     }
     assert_int_equal(pass(&f, 60, 3), 0);
@@ -140,7 +147,7 @@ static void one_answer_to_anybody_is_a_sign_of_life(void **state)
     (void)state;
 
     fixture_init(&f, 2);
-    ask(&f, 0, 0); /* a long prompt */
+    ask_two(&f, 0); /* long prompts */
     for (int i = 0; i < 20; i++) {
         assert_int_equal(pass(&f, 5, 1), 0);
         ask(&f, 0, 1);
@@ -157,13 +164,15 @@ static void waits_that_end_without_an_answer_end_the_silence(void **state)
 
     fixture_init(&f, 2);
     for (int i = 0; i < 10; i++) { /* clients that have little patience */
-        ask(&f, 0, 0);
+        ask_two(&f, 0);
         assert_int_equal(pass(&f, 5, 1), 0);
         end(&f, 0, 0, 5000, false);
+        end(&f, 0, 1, 5000, false);
     }
     assert_int_equal(member(&f, 0)->first_byte_ms, 0);
-    ask(&f, 0, 0); /* a stream that was answered and goes on waits for nothing */
+    ask_two(&f, 0); /* streams that were answered and go on wait for nothing */
     sl_hang_wait_ends(f.pool, 0, member(&f, 0), f.now_ms, f.now_ms, true);
+    sl_hang_wait_ends(f.pool, 1, member(&f, 0), f.now_ms, f.now_ms, true);
     assert_int_equal(pass(&f, 300, 1), 0);
     fixture_fini(&f);
 }
@@ -174,15 +183,15 @@ static void a_pool_that_is_slow_has_more_patience(void **state)
     (void)state;
 
     fixture_init(&f, 2);
-    assert_int_equal(sl_hang_limit_ms(f.pool), 10000);
+    assert_int_equal(sl_hang_limit_ms(f.pool, f.now_ms), 10000);
     for (int i = 0; i < 600; i++) { /* one in three takes no time: the median is 5 s */
         ask(&f, 1, 1);
         f.now_ms += 5000;
         end(&f, 1, 1, i % 3 == 0 ? 0 : 5000, true);
     }
-    uint64_t limit_ms = sl_hang_limit_ms(f.pool);
+    uint64_t limit_ms = sl_hang_limit_ms(f.pool, f.now_ms);
     check(limit_ms > 33000 && limit_ms < 47000, "%llu ms", (unsigned long long)limit_ms);
-    ask(&f, 0, 0);
+    ask_two(&f, 0);
     assert_int_equal(pass(&f, 20, 2), 0);
     fixture_fini(&f);
 }
@@ -194,10 +203,82 @@ static void half_of_the_members_remain(void **state)
 
     fixture_init(&f, 4);
     for (size_t i = 0; i < 3; i++) {
-        ask(&f, i, 0);
+        ask_two(&f, i);
     }
     assert_int_equal(pass(&f, 20, 3), 2);
     assert_true(ready(&f, 2) && ready(&f, 3));
+    fixture_fini(&f);
+}
+
+static void whose_trial_hangs_goes_again_though_another_must_stay(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, 3);
+    ask_two(&f, 1);
+    assert_int_equal(pass(&f, 10, 2), 1);
+    ask_two(&f, 0); /* it comes first, and only one is left beside it */
+    f.now_ms += 2000;
+    assert_true(sl_outlier_admit(member(&f, 1), f.now_ms));
+    assert_int_equal(pass(&f, 10, 2), 1);
+    assert_int_equal(member(&f, 1)->ejections_in_row_n, 2);
+    assert_int_equal(member(&f, 0)->ejections_in_row_n, 0);
+    fixture_fini(&f);
+}
+
+static void one_that_waits_proves_nothing_and_two_from_the_second_on(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, 2);
+    ask(&f, 0, 0); /* whose answer comes whole, after a minute */
+    assert_int_equal(pass(&f, 60, 1), 0);
+    ask(&f, 0, 1);
+    assert_int_equal(pass(&f, 9, 1), 0);
+    end(&f, 0, 1, 9000, false);
+    ask(&f, 0, 0); /* on the same worker as the first: alike */
+    assert_int_equal(pass(&f, 9, 1), 0);
+    assert_int_equal(pass(&f, 1, 1), 1);
+    fixture_fini(&f);
+}
+
+static void bytes_of_any_answer_are_a_sign_of_life(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, 2);
+    ask_two(&f, 0); /* whom a full batch keeps waiting */
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(pass(&f, 5, 1), 0);
+        sl_hang_on_byte(member(&f, 0), f.now_ms);
+    }
+    assert_int_equal(pass(&f, 10, 1), 1);
+    sl_hang_on_byte(member(&f, 0), f.now_ms);
+    assert_true(ready(&f, 0)); /* it goes on */
+    fixture_fini(&f);
+}
+
+static void who_waits_as_long_as_was_worth_it_lately_is_patient(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, 2);
+    for (int i = 0; i < 100; i++) {
+        answer(&f, 1); /* the median is nothing */
+    }
+    ask(&f, 1, 0);
+    f.now_ms += 20000;
+    end(&f, 1, 0, 20000, true);
+    assert_int_equal(sl_hang_limit_ms(f.pool, f.now_ms), 40000);
+    ask_two(&f, 0);
+    assert_int_equal(pass(&f, 39, 1), 0);
+    assert_int_equal(pass(&f, 1, 1), 1);
+    assert_int_equal(sl_hang_limit_ms(f.pool, f.now_ms + SL_HANG_SPAN_MS), 40000);
+    assert_int_equal(sl_hang_limit_ms(f.pool, f.now_ms + 2 * SL_HANG_SPAN_MS), 10000);
     fixture_fini(&f);
 }
 
@@ -208,7 +289,7 @@ static void it_returns_by_a_trial_and_not_by_a_probe_or_a_head(void **state)
 
     fixture_init(&f, 2);
     struct sl_endpoint *ep = member(&f, 0);
-    ask(&f, 0, 0);
+    ask_two(&f, 0);
     assert_int_equal(pass(&f, 10, 1), 1);
     f.now_ms += 2000;
     sl_outlier_on_probe_ok(ep, f.now_ms); /* /health answers although the engine is gone */
@@ -241,6 +322,10 @@ int main(void)
         cmocka_unit_test(waits_that_end_without_an_answer_end_the_silence),
         cmocka_unit_test(a_pool_that_is_slow_has_more_patience),
         cmocka_unit_test(half_of_the_members_remain),
+        cmocka_unit_test(whose_trial_hangs_goes_again_though_another_must_stay),
+        cmocka_unit_test(one_that_waits_proves_nothing_and_two_from_the_second_on),
+        cmocka_unit_test(bytes_of_any_answer_are_a_sign_of_life),
+        cmocka_unit_test(who_waits_as_long_as_was_worth_it_lately_is_patient),
         cmocka_unit_test(it_returns_by_a_trial_and_not_by_a_probe_or_a_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -518,6 +518,122 @@ static void who_is_full_is_waited_for_rather_than_a_worse_one_taken(void **state
     fixture_fini(&f);
 }
 
+/* As if so many connections to it lay idle on the worker: they are proxy/l7's, and only counted. */
+static void lay_idle(struct sl_endpoint *ep, uint32_t idle_n)
+{
+    ep->cells[0].idle_n = idle_n;
+}
+
+static struct sl_endpoint *pick_with(struct sl_endpoint_set *set, bool wants_new,
+                                     struct sl_pick_connection *connection)
+{
+    struct sl_pick ctx = {.now_ms = NOW_MS, .wants_new = wants_new, .connection = connection};
+    enum sl_tier tier;
+
+    *connection = (struct sl_pick_connection){0};
+    struct sl_endpoint *ep = sl_pool_pick(set, 0, &ctx, &tier);
+    assert_int_equal(tier, SL_TIER_READY); /* never a worse one for want of connections */
+    if (ep != NULL) {
+        sl_pool_done(set, 0, ep, &good, NOW_MS); /* the connection stays */
+    }
+    return ep;
+}
+
+static void a_pick_takes_the_connection_that_it_needs(void **state)
+{
+    const struct sl_limits_config limits = {.connections_n = 2, .connections_per_endpoint_n = 1};
+    struct sl_pick_connection connection;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &limits);
+    take(&f, build(&f, 0, 3));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *a = pick_with(set, false, &connection);
+    assert_true(a != NULL && connection.taken);
+    struct sl_endpoint *b = pick_with(set, false, &connection);
+    assert_true(b != NULL && b != a && connection.taken);
+    assert_null(pick_with(set, false, &connection)); /* the third one is free, the pool is full */
+    assert_true(connection.lacks && !connection.taken);
+    sl_pool_connections_give(&f.pool->connections, a);
+    lay_idle(b, 1);
+    assert_non_null(pick_with(set, false, &connection));
+    lay_idle(b, 0);
+    sl_pool_set_limits(f.pool, &no_limits);
+    assert_true(pick_with(set, false, &connection) != NULL && connection.taken);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+static void an_endpoint_at_its_limit_is_picked_for_an_idle_connection_only(void **state)
+{
+    const struct sl_limits_config limits = {.connections_per_endpoint_n = 1};
+    struct sl_pick_connection connection;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "least_request");
+    sl_pool_set_limits(f.pool, &limits);
+    take(&f, build(&f, 0, 1));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    struct sl_endpoint *a = pick_with(set, false, &connection);
+    assert_true(a != NULL && connection.taken);
+    assert_null(pick_with(set, false, &connection));
+    assert_true(connection.lacks);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 0); /* it is there */
+    lay_idle(a, 1);
+    assert_ptr_equal(pick_with(set, false, &connection), a);
+    assert_false(connection.taken);
+    assert_ptr_equal(pick_with(set, true, &connection), a); /* the idle one makes way */
+    assert_false(connection.taken);
+    assert_int_equal(atomic_load(&f.pool->connections.open_n), 1);
+    lay_idle(a, 0);
+    sl_pool_connections_give(&f.pool->connections, a);
+    assert_ptr_equal(pick_with(set, true, &connection), a);
+    assert_true(connection.taken);
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
+/* A policy during whose pick another worker's request ends where this one finds nobody. */
+static struct sl_endpoint_set *raced;
+
+static struct sl_endpoint *pick_and_lose_the_race(struct sl_balancer *b, const struct sl_pick *ctx)
+{
+    struct sl_endpoint *full = raced->members[1].endpoint;
+
+    b->ops = raced->table->ops;
+    struct sl_endpoint *ep = b->ops->pick(b, ctx);
+    if (ep == NULL && atomic_load(&full->in_flight_n) > 0) {
+        sl_pool_done(raced, 1, full, &good, NOW_MS);
+    }
+    return ep;
+}
+
+static void who_gets_room_between_two_looks_is_not_given_up(void **state)
+{
+    static struct sl_balancer_ops racing;
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &one_each);
+    f.found[0].draining = true;
+    take(&f, build(&f, 0, 2));
+    raced = sl_pool_pin(f.pool, 0);
+    assert_ptr_equal(sl_pool_pick(raced, 1, &plain, &tier), raced->members[1].endpoint);
+    racing = *raced->table->ops;
+    racing.pick = pick_and_lose_the_race;
+    raced->cells[0].balancer->ops = &racing;
+    struct sl_endpoint *ep = sl_pool_pick(raced, 0, &plain, &tier);
+    check(ep != raced->members[0].endpoint, "one that drains, while a ready one has room");
+    assert_int_equal(tier, SL_TIER_READY);
+    sl_pool_unpin(raced, 0);
+    fixture_fini(&f);
+}
+
 /* What was picked, and is to be given back. */
 struct taken {
     struct sl_endpoint *items[16];
@@ -856,6 +972,9 @@ int main(void)
         cmocka_unit_test(an_empty_set_is_synced_and_has_nobody),
         cmocka_unit_test(a_cap_holds_for_the_endpoints_there_are_and_will_be),
         cmocka_unit_test(who_is_full_is_waited_for_rather_than_a_worse_one_taken),
+        cmocka_unit_test(who_gets_room_between_two_looks_is_not_given_up),
+        cmocka_unit_test(a_pick_takes_the_connection_that_it_needs),
+        cmocka_unit_test(an_endpoint_at_its_limit_is_picked_for_an_idle_connection_only),
         cmocka_unit_test(who_is_full_is_passed_over_whatever_the_policy),
         cmocka_unit_test(a_new_endpoint_is_taken_where_all_others_are_full),
         cmocka_unit_test(who_is_drained_by_hand_is_not_waited_for_when_it_is_full),

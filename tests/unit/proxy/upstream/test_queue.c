@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sluiced/config.h>
 #include <sluiced/err.h>
 
 #include "proxy/base/alloc.h"
@@ -41,10 +42,12 @@ static void end(struct fixture *f)
     sl_pool_queue_fini(&f->q);
 }
 
+static const struct sl_queue_config roomy = {.size_n = MAX_N, .bytes = UINT64_MAX};
+
 static void push(struct fixture *f, uint32_t w, size_t i, uint8_t class_idx, uint64_t at_ms)
 {
     f->all[i].class_idx = class_idx;
-    assert_true(sl_pool_queue_push(&f->q, w, &f->all[i], MAX_N,
+    assert_true(sl_pool_queue_push(&f->q, w, &f->all[i], &roomy,
                                    sl_pool_queue_rank_ms(at_ms, class_idx, STEP_MS)));
 }
 
@@ -134,15 +137,43 @@ static void the_size_is_that_of_all_workers(void **state)
     struct fixture f;
     (void)state;
 
+    static const struct sl_queue_config two = {.size_n = 2, .bytes = UINT64_MAX};
+    static const struct sl_queue_config off = {.size_n = 0, .bytes = UINT64_MAX};
+
     begin(&f, 2);
-    assert_true(sl_pool_queue_push(&f.q, 0, &f.all[0], 2, NOW_MS));
-    assert_true(sl_pool_queue_push(&f.q, 1, &f.all[1], 2, NOW_MS));
-    assert_false(sl_pool_queue_push(&f.q, 0, &f.all[2], 2, NOW_MS));
+    assert_true(sl_pool_queue_push(&f.q, 0, &f.all[0], &two, NOW_MS));
+    assert_true(sl_pool_queue_push(&f.q, 1, &f.all[1], &two, NOW_MS));
+    assert_false(sl_pool_queue_push(&f.q, 0, &f.all[2], &two, NOW_MS));
     assert_false(f.all[2].waits);
     assert_int_equal(sl_pool_queue_waiting_n(&f.q), 2);
     sl_pool_queue_remove(&f.q, 1, &f.all[1], false, NOW_MS);
-    assert_true(sl_pool_queue_push(&f.q, 0, &f.all[2], 2, NOW_MS));
-    assert_false(sl_pool_queue_push(&f.q, 0, &f.all[3], 0, NOW_MS)); /* off */
+    assert_true(sl_pool_queue_push(&f.q, 0, &f.all[2], &two, NOW_MS));
+    assert_false(sl_pool_queue_push(&f.q, 0, &f.all[3], &off, NOW_MS));
+    end(&f);
+}
+
+static void the_bytes_are_those_of_all_workers(void **state)
+{
+    static const struct sl_queue_config conf = {.size_n = MAX_N, .bytes = 100};
+    struct fixture f;
+    (void)state;
+
+    begin(&f, 2);
+    f.all[0].bytes = 60;
+    f.all[1].bytes = 41;
+    assert_true(sl_pool_queue_push(&f.q, 0, &f.all[0], &conf, NOW_MS));
+    assert_false(sl_pool_queue_push(&f.q, 1, &f.all[1], &conf, NOW_MS));
+    assert_int_equal(sl_pool_queue_waiting_n(&f.q), 1); /* who is refused leaves nothing behind */
+    assert_int_equal(sl_pool_queue_bytes(&f.q), 60);
+    f.all[1].bytes = 30;
+    assert_true(sl_pool_queue_push(&f.q, 1, &f.all[1], &conf, NOW_MS));
+    assert_true(sl_pool_queue_grow(&f.q, &f.all[1], &conf, 10));
+    assert_false(sl_pool_queue_grow(&f.q, &f.all[0], &conf, 1));
+    assert_false(sl_pool_queue_grow(&f.q, &f.all[0], &conf, UINT64_MAX));
+    sl_pool_queue_remove(&f.q, 1, &f.all[1], true, NOW_MS);
+    assert_int_equal(sl_pool_queue_bytes(&f.q), 60);
+    sl_pool_queue_remove(&f.q, 0, &f.all[0], false, NOW_MS);
+    assert_int_equal(sl_pool_queue_bytes(&f.q), 0);
     end(&f);
 }
 
@@ -236,13 +267,15 @@ struct thread {
     _Atomic uint32_t *inside_n;
     uint32_t most_n;
     uint32_t refused_n;
+    uint64_t most_bytes;
 };
 
 static void *work(void *arg)
 {
     struct thread *t = arg;
     struct sl_pool_queue *q = &t->f->q;
-    struct sl_waiter x = {.class_idx = (uint8_t)(t->idx % SL_QUEUE_CLASSES_N)};
+    static const struct sl_queue_config conf = {.size_n = THREADS_N - 1, .bytes = 100};
+    struct sl_waiter x = {.class_idx = (uint8_t)(t->idx % SL_QUEUE_CLASSES_N), .bytes = 50};
 
     for (uint32_t i = 0; i < ROUNDS_N; i++) {
         bool held;
@@ -252,10 +285,12 @@ static void *work(void *arg)
             atomic_fetch_sub(t->inside_n, 1);
             sl_pool_queue_give_place(q);
         }
-        if (!sl_pool_queue_push(q, t->idx, &x, THREADS_N - 1, NOW_MS + i)) {
+        if (!sl_pool_queue_push(q, t->idx, &x, &conf, NOW_MS + i)) {
             t->refused_n++;
             continue;
         }
+        uint64_t bytes = sl_pool_queue_bytes(q);
+        t->most_bytes = bytes > t->most_bytes ? bytes : t->most_bytes;
         (void)sl_pool_queue_before(q, t->idx, x.rank_ms); /* only looked at */
         sl_pool_queue_remove(q, t->idx, sl_pool_queue_first(q, t->idx), true, NOW_MS + i);
     }
@@ -279,7 +314,9 @@ static void threads_never_exceed_a_limit_and_lose_nothing(void **state)
     for (uint32_t i = 0; i < THREADS_N; i++) {
         assert_int_equal(pthread_join(ids[i], NULL), 0);
         check(threads[i].most_n <= 2, "%u at once", threads[i].most_n);
+        assert_true(threads[i].most_bytes <= 100);
     }
+    assert_int_equal(sl_pool_queue_bytes(&f.q), 0);
     assert_int_equal(sl_pool_queue_waiting_n(&f.q), 0);
     assert_int_equal(atomic_load(&f.q.in_flight_n), 0);
     end(&f);
@@ -293,6 +330,7 @@ int main(void)
         cmocka_unit_test(a_flood_of_urgent_ones_starves_nobody),
         cmocka_unit_test(who_leaves_is_forgotten),
         cmocka_unit_test(the_size_is_that_of_all_workers),
+        cmocka_unit_test(the_bytes_are_those_of_all_workers),
         cmocka_unit_test(workers_see_who_goes_before),
         cmocka_unit_test(places_are_counted_where_there_is_a_limit),
         cmocka_unit_test(come_again_when_those_before_are_served),

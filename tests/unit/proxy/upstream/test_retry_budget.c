@@ -41,6 +41,26 @@ static void three_may_always_run(void **state)
     sl_retry_budget_fini(&b);
 }
 
+static void no_more_run_than_the_limit_allows(void **state)
+{
+    struct sl_retry_budget b;
+    (void)state;
+
+    budget_init(&b, 2);
+    sl_retry_budget_set_max(&b, 1); /* below those that the budget always grants */
+    assert_int_equal(try_n(&b, NOW_MS, 10), 1);
+    sl_retry_budget_set_max(&b, 5);
+    for (int i = 0; i < 1000; i++) {
+        sl_retry_budget_on_request(&b, 0, NOW_MS);
+    }
+    assert_int_equal(try_n(&b, NOW_MS, 10), 4); /* and below its share */
+    sl_retry_budget_done(&b);
+    assert_int_equal(try_n(&b, NOW_MS, 10), 1);
+    sl_retry_budget_set_max(&b, 0);
+    assert_int_equal(try_n(&b, NOW_MS, 10), 10);
+    sl_retry_budget_fini(&b);
+}
+
 static void beyond_three_a_fifth_of_the_last_ten_seconds_is_granted(void **state)
 {
     static const struct {
@@ -153,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_may_always_run),
+        cmocka_unit_test(no_more_run_than_the_limit_allows),
         cmocka_unit_test(beyond_three_a_fifth_of_the_last_ten_seconds_is_granted),
         cmocka_unit_test(a_steady_stream_keeps_its_fifth),
         cmocka_unit_test(init_says_so_when_there_is_no_memory),
