@@ -64,7 +64,6 @@ struct sl_pick {
     bool only_ready;                        /* for the pool: it is not to descend */
     bool again;                             /* asked before for this request: a miss is no news */
     bool wants_new;                         /* connection, whatever lies idle */
-    bool keeps_idle;                        /* and no idle one may make way for it */
     uint32_t worker_idx;                    /* set by the pool */
     struct sl_pick_connection *connection;  /* zeroed, for the answer; NULL: none is opened */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */

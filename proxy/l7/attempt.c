@@ -113,7 +113,7 @@ struct aim {
 struct wish {
     bool only_ready;
     bool as_is; /* nobody is asked to make room: x would not wait for it */
-    bool later; /* x goes there after a wait, in which what lies idle may go */
+    bool later; /* x goes there after a wait: what lies idle may have ended by then */
 };
 
 static struct sl_endpoint *pick_or_make_room(struct sl_exchange *x, const struct aim *aim,
@@ -152,7 +152,6 @@ static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_s
         .again = x->waiter.waits,
         .only_ready = wish->only_ready,
         .wants_new = sl_h1_upstream_wants_new(x) || wish->later,
-        .keeps_idle = wish->later,
         .connection = &connection,
     };
     struct aim aim = {.side = side, .set = sl_pool_pin(side->pool->pool, x->w->idx)};
@@ -407,6 +406,10 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
         sl_retry_undo(x, budget);
         sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
         return false;
+    }
+    if (!at_once && !aim.connects) {
+        sl_h1_upstream_trade_idle(x->w, aim.ep);
+        aim.connects = true;
     }
     sl_retry_begin(x, budget);
     x->wants_new = x->wants_new || wish.later;

@@ -85,6 +85,14 @@ static struct sl_h1_upstream *oldest(const struct sl_endpoint_cell *cell)
     return c;
 }
 
+void sl_h1_upstream_trade_idle(struct sl_l7 *w, struct sl_endpoint *ep)
+{
+    struct sl_h1_upstream *c = oldest(&ep->cells[w->idx]);
+
+    c->is_counted = false;
+    sl_h1_upstream_close(c);
+}
+
 bool sl_h1_upstream_close_spare(struct sl_l7 *w, const struct sl_endpoint_set *set, bool capped)
 {
     const struct sl_endpoint_cell *most = NULL;

@@ -102,7 +102,7 @@ static bool take_connection(struct sl_pool *pool, struct sl_endpoint *ep, const 
         return true;
     }
     ctx->connection->taken = sl_pool_connections_take(&pool->connections, ep);
-    if (ctx->connection->taken || (has_idle && !ctx->keeps_idle)) { /* closed for the new one */
+    if (ctx->connection->taken || has_idle) { /* which is closed for the new one */
         return true;
     }
     ctx->connection->lacks = sl_pool_connections_are_full(&pool->connections);

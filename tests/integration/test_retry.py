@@ -339,6 +339,31 @@ def test_place_in_the_budget_is_given_back(sluiced, endpoints):
     assert refused(proxy) == {}
 
 
+def test_who_is_only_looked_at_is_not_counted(sluiced, endpoints):
+    """Two that always want to be left alone: once one of them has said so the other is no better,
+    and no request is counted that was not made."""
+    both = endpoints(2, [answer_bytes(b"busy", "503 Service Unavailable", [("Retry-After", "60")])])
+    proxy = proxied(sluiced, both.addresses)
+    for _ in range(20):
+        assert ask(proxy).status == 503
+    counted = [proxy.endpoint("chat", address)["requests"] for address in both.addresses]
+    assert sorted(counted) == both.asked()
+    assert sum(counted) == 21
+    assert proxy.metric("sluiced_pool_picks_total", pool="chat") == 21
+    assert proxy.metric("sluiced_pool_retries_total", pool="chat") == 1
+    assert refused(proxy) == {"attempts": 1, "no_endpoint": 19}
+
+
+def test_looking_for_somebody_in_vain_costs_no_retry(sluiced, endpoints):
+    """Nobody else is there: what was granted for that is there for others, many times over."""
+    one = endpoints(1, status(503))
+    proxy = proxied(sluiced, one.addresses, {"statuses": 503}, limits={"retries": 1})
+    for _ in range(30):
+        assert ask(proxy).status == 503
+    assert refused(proxy) == {"no_endpoint": 30}
+    assert proxy.metric("sluiced_pool_retries_running", pool="chat") == 0
+
+
 def test_body_that_was_too_long_to_keep_is_counted(sluiced, endpoints):
     both = endpoints(2, RESET, OK)
     proxy = proxied(sluiced, both.addresses)

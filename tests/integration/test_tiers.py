@@ -219,6 +219,76 @@ def test_retry_goes_to_the_fallback_where_the_pool_has_nobody_else(sluiced, upst
     assert [p["places"] for p in proxy.status()["pools"]] == [0, 0, 0]
 
 
+BUSY = [answer_bytes(b"busy", "503 Service Unavailable")]
+LATER = {"attempts": 2, "statuses": 503, "backoff": {"min": "6s", "max": "1m"}}
+SOON = {**LATER, "backoff": {"min": "1ms", "max": "1ms"}}
+ONE = {"in_flight": 1, "per_endpoint": 1, "connections": 1, "retries": 1}
+
+
+def held(proxy: Sluiced) -> Dict[str, int]:
+    """What requests hold in both pools."""
+    pools = proxy.status()["pools"]
+    return {f"{name} {what}": sum(e[what] for e in p["endpoints"]) if what == "in_flight" else p[what]
+            for name in ("chat", "spare") for p in [named(pools, name)]
+            for what in ("places", "in_flight", "retries")}
+
+
+def of_two_pools(sluiced: Any, main: Any, spare: Any, retry: Any) -> Sluiced:
+    """sluiced with one of everything in either pool."""
+    return sluiced(config({
+        "chat": pool(main.address, health="off", fallback="spare", limits=dict(ONE), queue="off"),
+        "spare": pool(spare.address, health="off", limits=dict(ONE), queue="off"),
+    }, [route("chat", retry=retry)], workers=1))
+
+
+def test_retry_that_waits_holds_what_it_needs_of_the_fallback(sluiced, upstream):
+    """And gives it all back when its client leaves: place, endpoint, connection and retry."""
+    main, spare = upstream([BUSY]), upstream([[answer_bytes(b"spare")]])
+    proxy = of_two_pools(sluiced, main, spare, LATER)
+    with Wire(proxy.address("edge")) as wire:
+        wire.send(request_bytes("GET", "/"))
+        wait_until(lambda: held(proxy)["spare in_flight"] == 1, 10, "the retry", proxy.status)
+        assert held(proxy) == {"chat places": 0, "chat in_flight": 0, "chat retries": 1,
+                               "spare places": 1, "spare in_flight": 1, "spare retries": 0}
+        assert named(proxy.status()["pools"], "spare")["connections"] == 1
+        with Wire(proxy.address("edge")) as other:  # the only place of the fallback is taken
+            assert other.ask("GET", "/").body == b"busy"
+    wait_until(lambda: not any(held(proxy).values()), 10, "all to be given back", proxy.status)
+    assert named(proxy.status()["pools"], "spare")["connections"] == 0
+    assert not spare.requests
+    assert proxy.endpoint("spare", spare.address)["requests"] == 0
+    assert proxy.access_log(2)[-1]["reason"] == "client_gone"
+
+
+def test_retry_that_has_waited_runs_at_the_fallback(sluiced, upstream):
+    main, spare = upstream([BUSY]), upstream([[answer_bytes(b"spare")]])
+    proxy = of_two_pools(sluiced, main, spare, SOON)
+    for _ in range(5):
+        with Wire(proxy.address("edge")) as wire:
+            assert wire.ask("GET", "/").body == b"spare"
+    assert not any(held(proxy).values())
+    lines = proxy.access_log(5)
+    assert {(line["pool"], line["fallback_of"], line["tries"]) for line in lines} == {
+        ("spare", "chat", 2)}
+    assert proxy.metric("sluiced_pool_retries_running", pool="chat") == 0
+
+
+def test_second_retry_is_of_the_pool_where_the_first_one_ran(sluiced, upstream):
+    """Either pool allows one: the fallback's is taken when the first pool's is given back."""
+    main = upstream([BUSY])
+    spares = [upstream([BUSY]), upstream([[answer_bytes(b"spare")]])]
+    proxy = sluiced(config({
+        "chat": pool(main.address, health="off", fallback="spare", limits={"retries": 1}),
+        "spare": pool(*(s.address for s in spares), health="off", limits={"retries": 1},
+                      balance="round_robin"),
+    }, [route("chat", retry=SOON)], workers=1))
+    bodies = [proxy.get("/").body for _ in range(6)]
+    assert set(bodies) == {b"spare"}
+    assert {line["tries"] for line in proxy.access_log(6)} == {2, 3}
+    for name in ("chat", "spare"):
+        assert proxy.metric("sluiced_pool_retries_running", pool=name) == 0
+
+
 def test_timeouts_are_those_of_the_pool_that_serves(sluiced, upstream, tmp_path):
     gate = threading.Event()
     spare = upstream([[Wait(gate), answer_bytes()]])

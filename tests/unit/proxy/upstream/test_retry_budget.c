@@ -86,6 +86,49 @@ static void beyond_three_a_fifth_of_the_last_ten_seconds_is_granted(void **state
     }
 }
 
+static void one_that_follows_another_runs_in_its_place(void **state)
+{
+    struct sl_retry_budget b;
+    (void)state;
+
+    budget_init(&b, 2);
+    sl_retry_budget_set_max(&b, 1);
+    assert_true(sl_retry_budget_try(&b, 0, NOW_MS));
+    assert_false(sl_retry_budget_try(&b, 0, NOW_MS));
+    assert_true(sl_retry_budget_try_next(&b, 0, NOW_MS));
+    assert_int_equal(b.running_n, 1);
+    sl_retry_budget_done(&b);
+    sl_retry_budget_set_max(&b, 0);
+    for (int i = 0; i < 30; i++) { /* of which two were granted a retry already */
+        sl_retry_budget_on_request(&b, 0, NOW_MS);
+    }
+    assert_int_equal(try_n(&b, NOW_MS, 3), 3);
+    assert_true(sl_retry_budget_try(&b, 1, NOW_MS));
+    assert_false(sl_retry_budget_try(&b, 1, NOW_MS)); /* six of thirty */
+    assert_false(sl_retry_budget_try_next(&b, 1, NOW_MS));
+    assert_int_equal(b.running_n, 4);
+    sl_retry_budget_fini(&b);
+}
+
+static void what_was_of_no_use_counts_in_no_share(void **state)
+{
+    struct sl_retry_budget b;
+    (void)state;
+
+    budget_init(&b, 1);
+    for (int i = 0; i < 20; i++) {
+        sl_retry_budget_on_request(&b, 0, NOW_MS);
+    }
+    assert_int_equal(try_n(&b, NOW_MS, 3), 3);
+    for (int i = 0; i < 100; i++) { /* one more would be the fifth */
+        assert_true(sl_retry_budget_try(&b, 0, NOW_MS));
+        sl_retry_budget_undo(&b, 0, NOW_MS);
+        sl_retry_budget_done(&b);
+    }
+    assert_int_equal(try_n(&b, NOW_MS, 10), 1);
+    sl_retry_budget_fini(&b);
+}
+
 static void a_steady_stream_keeps_its_fifth(void **state)
 {
     struct sl_retry_budget b;
@@ -175,6 +218,8 @@ int main(void)
         cmocka_unit_test(three_may_always_run),
         cmocka_unit_test(no_more_run_than_the_limit_allows),
         cmocka_unit_test(beyond_three_a_fifth_of_the_last_ten_seconds_is_granted),
+        cmocka_unit_test(one_that_follows_another_runs_in_its_place),
+        cmocka_unit_test(what_was_of_no_use_counts_in_no_share),
         cmocka_unit_test(a_steady_stream_keeps_its_fifth),
         cmocka_unit_test(init_says_so_when_there_is_no_memory),
         cmocka_unit_test(four_workers_share_one_budget),

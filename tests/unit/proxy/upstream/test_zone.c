@@ -243,6 +243,56 @@ static void a_full_zone_spills_at_once_and_nobody_waits(void **state)
     }
 }
 
+static struct sl_endpoint *pick_connection(struct fixture *f, uint64_t key_hash,
+                                           struct sl_pick_connection *connection)
+{
+    const struct sl_pick ctx = {
+        .now_ms = f->now_ms,
+        .key_hash = key_hash,
+        .connection = connection,
+    };
+    enum sl_tier tier;
+
+    *connection = (struct sl_pick_connection){0};
+    struct sl_endpoint *ep = sl_pool_pick(f->set, 0, &ctx, &tier);
+    assert_int_equal(tier, SL_TIER_READY);
+    if (ep != NULL) {
+        sl_pool_done(f->set, 0, ep, &good, f->now_ms); /* the connection stays */
+    }
+    return ep;
+}
+
+static void connections_are_those_of_both_sides(void **state)
+{
+    static const struct sl_limits_config limits = {
+        .connections_n = OWN_N + 2,
+        .connections_per_endpoint_n = 1,
+    };
+    (void)state;
+
+    for (size_t p = 0; p < SL_ARRAY_LEN(policies); p++) {
+        struct sl_endpoint *picked[OWN_N + 2];
+        struct sl_pick_connection connection;
+        struct fixture f;
+        begin(&f, policies[p], "a");
+        sl_pool_set_limits(f.pool, &limits);
+        for (size_t i = 0; i < SL_ARRAY_LEN(picked); i++) {
+            picked[i] = pick_connection(&f, key_of(i), &connection);
+            check(picked[i] != NULL && connection.taken && is_own(picked[i]) == (i < OWN_N),
+                  "%s, pick %zu", policies[p], i);
+        }
+        assert_null(pick_connection(&f, 7, &connection)); /* the pool's limit, not a side's */
+        assert_true(connection.lacks && !connection.taken);
+        sl_pool_connections_give(&f.pool->connections, picked[3]);
+        assert_ptr_equal(pick_connection(&f, 7, &connection), picked[3]);
+        assert_int_equal(atomic_load(&f.pool->connections.open_n), limits.connections_n);
+        for (size_t i = 0; i < SL_ARRAY_LEN(picked); i++) {
+            sl_pool_connections_give(&f.pool->connections, picked[i]);
+        }
+        end(&f);
+    }
+}
+
 static void whoever_goes_out_is_left_before_the_share_is_looked_at_again(void **state)
 {
     struct fixture f;
@@ -444,6 +494,7 @@ int main(void)
         cmocka_unit_test(within_a_side_all_have_alike),
         cmocka_unit_test(without_a_zone_all_are_alike),
         cmocka_unit_test(a_full_zone_spills_at_once_and_nobody_waits),
+        cmocka_unit_test(connections_are_those_of_both_sides),
         cmocka_unit_test(whoever_goes_out_is_left_before_the_share_is_looked_at_again),
         cmocka_unit_test(who_drains_is_no_capacity_that_lacks),
         cmocka_unit_test(keys_stay_where_they_are_and_those_that_leave_spread),
