@@ -409,6 +409,7 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
     }
     if (!at_once && !aim.connects) {
         sl_h1_upstream_trade_idle(x->w, aim.ep);
+        sl_series_add(aim.side->pool->series, x->w->idx, SL_POOL_IDLE_CLOSED, 1);
         aim.connects = true;
     }
     sl_retry_begin(x, budget);

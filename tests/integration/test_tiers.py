@@ -270,7 +270,7 @@ def test_retry_that_has_waited_runs_at_the_fallback(sluiced, upstream):
     lines = proxy.access_log(5)
     assert {(line["pool"], line["fallback_of"], line["tries"]) for line in lines} == {
         ("spare", "chat", 2)}
-    assert proxy.metric("sluiced_pool_retries_running", pool="chat") == 0
+    assert proxy.metric("sluiced_pool_idle_closed_total", pool="spare") == 4  # not after the wait
 
 
 def test_second_retry_is_of_the_pool_where_the_first_one_ran(sluiced, upstream):
