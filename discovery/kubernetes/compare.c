@@ -317,6 +317,7 @@ static void on_timer(struct sl_timer *t)
 
 void sl_compare_init(struct sl_compare *c)
 {
+    sl_kube_json_init();
     c->rng.state = sl_time_now_us() ^ (uint64_t)(uintptr_t)c;
     sl_timer_init(&c->timer, c->loop, on_timer);
 }

@@ -62,7 +62,12 @@ static void give_back(void *taken)
 
 void sl_kube_json_init(void)
 {
-    json_set_alloc_funcs(take, give_back);
+    static bool is_set;
+
+    if (!is_set) { /* never again: others may be in there by now */
+        json_set_alloc_funcs(take, give_back);
+        is_set = true;
+    }
 }
 
 json_t *sl_kube_json_parse(struct sl_slice text)

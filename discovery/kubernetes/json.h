@@ -16,7 +16,7 @@
 
 #include <jansson.h>
 
-/* Before any thread uses jansson; safe to repeat. */
+/* Before another thread uses jansson, and before the first parse; safe to repeat. */
 void sl_kube_json_init(void);
 
 /* NULL: text is no JSON object or array, or there is no memory. A NUL may stand inside a string: an

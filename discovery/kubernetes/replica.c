@@ -12,6 +12,7 @@
 
 void sl_replica_init(struct sl_replica *r, enum sl_kube_kind kind)
 {
+    sl_kube_json_init();
     *r = (struct sl_replica){.kind = kind};
     sl_store_init(&r->store);
 }
