@@ -37,8 +37,8 @@ static inline bool sl_h1_upstream_wants_new(const struct sl_exchange *x)
     return x->request.upgrade.len > 0 || x->wants_new;
 }
 
-/* Closes one of this worker's idle connections to ep, of which there is one. What was counted for it
- * is the caller's. */
+/* Closes one of this worker's idle connections to ep, of which there is one. What was counted for
+ * it is the caller's. */
 void sl_h1_upstream_trade_idle(struct sl_l7 *w, struct sl_endpoint *ep);
 
 /* Closes this worker's idle connections to ep. */
