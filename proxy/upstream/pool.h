@@ -126,14 +126,14 @@ static inline bool sl_pool_is_synced(const struct sl_pool *pool, uint32_t worker
 }
 
 /* Worker: chooses an endpoint and counts it in flight, never more than its cap. NULL: nobody, in no
- * tier. ctx->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
+ * tier. asked->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
  * which there would be some had they room, for it is better to wait for these than to go to a worse
- * one; SL_TIERS_N: there is none at all, or with ctx->only_ready no ready one. The connection that
- * it takes is counted too, if the caller has a place for the answer. set is pinned, by the
+ * one; SL_TIERS_N: there is none at all, or with asked->only_ready no ready one. The connection
+ * that it takes is counted too, if the caller has a place for the answer. set is pinned, by the
  * exchange.
  */
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
-                                 const struct sl_pick *ctx, enum sl_tier *tier_used);
+                                 const struct sl_pick *asked, enum sl_tier *tier_used);
 
 /* Worker: whether somebody is ready, with room or without. O(members). */
 bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx);
