@@ -140,16 +140,6 @@ bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_
     return true;
 }
 
-static void count_served(struct sl_pool_queue_cell *cell, uint64_t now_ms)
-{
-    uint64_t second = now_ms / 1000;
-    _Atomic uint64_t *bucket = &cell->served[second % SL_QUEUE_BUCKETS_N];
-    uint64_t v = atomic_load_explicit(bucket, memory_order_relaxed);
-
-    v = v >> 32 == second ? v + 1 : second << 32 | 1;
-    atomic_store_explicit(bucket, v, memory_order_relaxed);
-}
-
 void sl_pool_queue_remove(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_waiter *x,
                           bool served, uint64_t now_ms)
 {
@@ -166,7 +156,7 @@ void sl_pool_queue_remove(struct sl_pool_queue *q, uint32_t worker_idx, struct s
     }
     tell_first(q, worker_idx);
     if (served) {
-        count_served(cell, now_ms);
+        sl_rate_add(&cell->served, now_ms);
     }
 }
 
@@ -189,17 +179,10 @@ uint32_t sl_pool_queue_before(const struct sl_pool_queue *q, uint32_t worker_idx
 
 static uint64_t served_n(const struct sl_pool_queue *q, uint64_t now_ms)
 {
-    uint64_t second = now_ms / 1000;
     uint64_t total = 0;
 
     for (uint32_t i = 0; i < q->cells_n; i++) {
-        for (size_t b = 0; b < SL_QUEUE_BUCKETS_N; b++) {
-            uint64_t v = atomic_load_explicit(&q->cells[i].served[b], memory_order_relaxed);
-            /* Another worker's turn may have begun a moment later: what is ahead counts too. */
-            if ((v >> 32) + SL_QUEUE_RATE_SECONDS_N > second) {
-                total += v & UINT32_MAX;
-            }
-        }
+        total += sl_rate_sum(&q->cells[i].served, now_ms, SL_QUEUE_RATE_SECONDS_N - 1);
     }
     return total;
 }

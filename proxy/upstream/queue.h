@@ -19,6 +19,8 @@
 
 #include <sluiced/defs.h>
 
+#include "rate.h"
+
 #include "proxy/base/list.h"
 
 #include <stdatomic.h>
@@ -40,8 +42,6 @@ struct sl_waiter {
     bool waits;
 };
 
-#define SL_QUEUE_BUCKETS_N 16 /* > SL_QUEUE_RATE_SECONDS_N, and a power of two */
-
 struct sl_pool_queue;
 
 struct sl_pool_queue_cell {
@@ -53,7 +53,7 @@ struct sl_pool_queue_cell {
     bool lacks_endpoints;     /* the next one waits for endpoints, not for room; the caller's */
     /* Read by other workers. */
     _Alignas(64) _Atomic uint64_t first_rank_ms; /* UINT64_MAX: nobody waits */
-    _Atomic uint64_t served[SL_QUEUE_BUCKETS_N]; /* second and count, as in retry_budget.c */
+    struct sl_rate served;
 };
 
 struct sl_pool_queue {

@@ -3,54 +3,14 @@
 
 #include <sluiced/err.h>
 
+#include "rate.h"
+
 #include "proxy/base/alloc.h"
 
-#define BUCKETS_N 16 /* > SL_RETRY_BUDGET_SECONDS_N, and a power of two */
-
-/* Counts by the second, each bucket a second in the upper half and its count in the lower: so a
- * reader never joins an old count with a new second. */
-struct ring {
-    _Atomic uint64_t buckets[BUCKETS_N];
-};
-
 struct sl_retry_cell {
-    _Alignas(64) struct ring requests;
-    struct ring retries;
+    _Alignas(64) struct sl_rate requests;
+    struct sl_rate retries;
 };
-
-static void add(struct ring *r, uint64_t now_ms)
-{
-    uint64_t second = now_ms / 1000;
-    _Atomic uint64_t *bucket = &r->buckets[second % BUCKETS_N];
-    uint64_t v = atomic_load_explicit(bucket, memory_order_relaxed);
-
-    v = v >> 32 == second ? v + 1 : second << 32 | 1;
-    atomic_store_explicit(bucket, v, memory_order_relaxed);
-}
-
-static void take_back(struct ring *r, uint64_t now_ms)
-{
-    _Atomic uint64_t *bucket = &r->buckets[now_ms / 1000 % BUCKETS_N];
-    uint64_t v = atomic_load_explicit(bucket, memory_order_relaxed);
-
-    SL_ASSERT(v >> 32 == now_ms / 1000 && (v & UINT32_MAX) > 0, "nothing was added in this second");
-    atomic_store_explicit(bucket, v - 1, memory_order_relaxed);
-}
-
-static uint64_t sum(const struct ring *r, uint64_t now_ms)
-{
-    uint64_t second = now_ms / 1000;
-    uint64_t total = 0;
-
-    for (size_t i = 0; i < BUCKETS_N; i++) {
-        uint64_t v = atomic_load_explicit(&r->buckets[i], memory_order_relaxed);
-        /* Another worker's turn may have begun a moment later: what is ahead counts too. */
-        if ((v >> 32) + SL_RETRY_BUDGET_SECONDS_N >= second) {
-            total += v & UINT32_MAX;
-        }
-    }
-    return total;
-}
 
 int sl_retry_budget_init(struct sl_retry_budget *b, uint32_t workers_n)
 {
@@ -80,7 +40,7 @@ void sl_retry_budget_set_max(struct sl_retry_budget *b, uint32_t max_n)
 
 void sl_retry_budget_on_request(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
 {
-    add(&b->cells[worker_idx].requests, now_ms);
+    sl_rate_add(&b->cells[worker_idx].requests, now_ms);
 }
 
 static bool within_share(const struct sl_retry_budget *b, uint64_t now_ms)
@@ -89,8 +49,8 @@ static bool within_share(const struct sl_retry_budget *b, uint64_t now_ms)
     uint64_t retries_n = 1;
 
     for (uint32_t i = 0; i < b->cells_n; i++) {
-        requests_n += sum(&b->cells[i].requests, now_ms);
-        retries_n += sum(&b->cells[i].retries, now_ms);
+        requests_n += sl_rate_sum(&b->cells[i].requests, now_ms, SL_RETRY_BUDGET_SECONDS_N);
+        retries_n += sl_rate_sum(&b->cells[i].retries, now_ms, SL_RETRY_BUDGET_SECONDS_N);
     }
     return retries_n * 100 <= requests_n * SL_RETRY_BUDGET_PCT;
 }
@@ -105,7 +65,7 @@ static bool grant(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_m
     if (too_many || (others_n >= SL_RETRY_BUDGET_LEAST_N && !within_share(b, now_ms))) {
         return false;
     }
-    add(&b->cells[worker_idx].retries, now_ms);
+    sl_rate_add(&b->cells[worker_idx].retries, now_ms);
     return true;
 }
 
@@ -129,7 +89,7 @@ bool sl_retry_budget_try_next(struct sl_retry_budget *b, uint32_t worker_idx, ui
 
 void sl_retry_budget_undo(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
 {
-    take_back(&b->cells[worker_idx].retries, now_ms);
+    sl_rate_take_back(&b->cells[worker_idx].retries, now_ms);
 }
 
 void sl_retry_budget_done(struct sl_retry_budget *b)

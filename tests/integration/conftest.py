@@ -9,7 +9,7 @@ import pytest
 from lib.ca import CA
 from lib.model import Model
 from lib.sluiced import Sluiced
-from lib.wire import RawUpstream
+from lib.wire import RawUpstream, Wire
 
 STARTED = pytest.StashKey[List[Any]]()
 
@@ -53,6 +53,20 @@ def sluiced(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable
         except AssertionError as error:
             errors.append(str(error))
     assert not errors, "\n".join(errors)
+
+
+@pytest.fixture
+def wires() -> Iterator[Callable[[Sluiced], Wire]]:
+    """Factory of client connections to a proxy's listener edge, closed at the end."""
+    opened: List[Wire] = []
+
+    def connect(proxy: Sluiced) -> Wire:
+        opened.append(Wire(proxy.address("edge")))
+        return opened[-1]
+
+    yield connect
+    for wire in opened:
+        wire.close()
 
 
 @pytest.fixture

@@ -43,20 +43,6 @@ def gate(upstream: Any) -> Gate:
     return Gate(upstream)
 
 
-@pytest.fixture
-def wires() -> Any:
-    """Factory of client connections, closed at the end."""
-    opened: List[Wire] = []
-
-    def connect(proxy: Sluiced) -> Wire:
-        opened.append(Wire(proxy.address("edge")))
-        return opened[-1]
-
-    yield connect
-    for wire in opened:
-        wire.close()
-
-
 def ask(proxy: Sluiced, wires: Any, target: str, method: str = "GET", **options: Any) -> Wire:
     """A request on a connection of its own, which is not waited for."""
     wire = wires(proxy)

@@ -55,20 +55,6 @@ def gated(upstream: Callable[..., Any]) -> Gated:
     return Gated(upstream)
 
 
-@pytest.fixture
-def wires() -> Any:
-    """Factory of client connections, closed at the end."""
-    opened: List[Wire] = []
-
-    def connect(proxy: Sluiced) -> Wire:
-        opened.append(Wire(proxy.address("edge")))
-        return opened[-1]
-
-    yield connect
-    for wire in opened:
-        wire.close()
-
-
 def limited(address: str, limits: Dict[str, int], workers: int = 1, **options: Any) -> Any:
     """A configuration with one pool "chat" within limits."""
     options.setdefault("queue", LONG)
