@@ -94,6 +94,7 @@ static void threads_never_exceed_a_limit_and_lose_nothing(void **state)
     _Atomic uint32_t at_n[2] = {0, 0};
     struct thread threads[THREADS_N];
     pthread_t ids[THREADS_N];
+    uint64_t taken_n = 0;
     (void)state;
 
     for (uint32_t i = 0; i < THREADS_N; i++) {
@@ -103,9 +104,11 @@ static void threads_never_exceed_a_limit_and_lose_nothing(void **state)
     }
     for (uint32_t i = 0; i < THREADS_N; i++) {
         assert_int_equal(pthread_join(ids[i], NULL), 0);
-        check(threads[i].taken_n > 0 && threads[i].beyond_n == 0, "thread %u: %u of %u beyond", i,
-              threads[i].beyond_n, threads[i].taken_n);
+        check(threads[i].beyond_n == 0, "thread %u: %u of %u beyond", i, threads[i].beyond_n,
+              threads[i].taken_n);
+        taken_n += threads[i].taken_n; /* one may run while others sleep with all that there are */
     }
+    assert_true(taken_n > 0);
     assert_int_equal(atomic_load(&c.open_n), 0);
     assert_int_equal(atomic_load(&eps[0].connections_n), 0);
     assert_int_equal(atomic_load(&eps[1].connections_n), 0);
