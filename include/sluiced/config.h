@@ -59,6 +59,17 @@ struct sl_status_range {
     uint16_t last; /* itself belongs to it */
 };
 
+/* Whether one of the n ranges has status. Any thread (pure). */
+static inline bool sl_status_is_in(const struct sl_status_range *ranges, size_t n, uint16_t status)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (status >= ranges[i].first && status <= ranges[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
 #define SL_RETRY_ATTEMPTS_MAX_N 5
 
 /* When what an endpoint got may be sent to another one. */

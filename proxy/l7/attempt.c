@@ -427,9 +427,10 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
 
 bool sl_attempt_moved_on(struct sl_exchange *x, const struct sl_response_head *head)
 {
+    const struct sl_retry_config *retry = &x->route->conf->retry;
     bool untouched = head->status == 503 && x->retry_after_ms != 0;
 
-    if ((!untouched && !sl_retry_has_status(&x->route->conf->retry, head->status)) ||
+    if ((!untouched && !sl_status_is_in(retry->statuses, retry->statuses_n, head->status)) ||
         !sl_retry_may_follow(x, untouched))
     {
         return false;

@@ -116,16 +116,6 @@ uint64_t sl_retry_try_ms(const struct sl_exchange *x)
     return conf_of(x)->per_try_ms;
 }
 
-bool sl_retry_has_status(const struct sl_retry_config *conf, uint16_t status)
-{
-    for (size_t i = 0; i < conf->statuses_n; i++) {
-        if (status >= conf->statuses[i].first && status <= conf->statuses[i].last) {
-            return true;
-        }
-    }
-    return false;
-}
-
 uint64_t sl_retry_backoff_ms(const struct sl_retry_config *conf, uint32_t n, struct sl_rng *rng)
 {
     uint64_t bound_ms = conf->backoff_min_ms << (n - 1); /* n is small */

@@ -53,8 +53,6 @@ bool sl_retry_may_need_body(const struct sl_exchange *x);
 /* How long an attempt may be without a head; 0: nobody is waiting for its end. */
 uint64_t sl_retry_try_ms(const struct sl_exchange *x);
 
-bool sl_retry_has_status(const struct sl_retry_config *conf, uint16_t status);
-
 /* The wait before the n-th one, n from 1: from 1 to the bound, which doubles. */
 uint64_t sl_retry_backoff_ms(const struct sl_retry_config *conf, uint32_t n, struct sl_rng *rng);
 

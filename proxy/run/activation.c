@@ -3,28 +3,22 @@
 
 #include <sluiced/log.h>
 
+#include "environment.h"
+
 #include "proxy/base/alloc.h"
 #include "proxy/base/num.h"
 #include "proxy/io/socket.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 
-/* Not secure_getenv: a binary with file capabilities must hear it, too, and it names no code. At
- * the start, when there is one thread. */
-static const char *environment(const char *name)
-{
-    return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
-}
-
 /* 0: not for us. */
 static uint64_t passed_n(void)
 {
-    const char *pid_text = environment("LISTEN_PID");
-    const char *n_text = environment("LISTEN_FDS");
+    const char *pid_text = sl_environment("LISTEN_PID");
+    const char *n_text = sl_environment("LISTEN_FDS");
     uint64_t pid;
     uint64_t n;
 
@@ -52,7 +46,7 @@ static const char *next_name(const char *names, char *buf, size_t size_bytes)
 int sl_activation_init(struct sl_activation *a, struct sl_error *err)
 {
     uint64_t n = passed_n();
-    const char *names = environment("LISTEN_FDNAMES");
+    const char *names = sl_environment("LISTEN_FDNAMES");
 
     *a = (struct sl_activation){NULL, 0};
     if (n == 0) {

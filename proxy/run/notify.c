@@ -4,24 +4,18 @@
 #include <sluiced/slice.h>
 #include <sluiced/time.h>
 
+#include "environment.h"
+
 #include "proxy/base/num.h"
 
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define MESSAGE_BYTES 512
-
-/* Not secure_getenv: a binary with file capabilities must hear it, too, and it names no code. At
- * the start, when there is one thread. */
-static const char *environment(const char *name)
-{
-    return getenv(name); /* NOLINT(concurrency-mt-unsafe) */
-}
 
 static void send_message(const struct sl_notify *n, const char *message)
 {
@@ -39,7 +33,7 @@ static void on_watchdog(struct sl_timer *t)
 
 static uint64_t number_of(const char *variable)
 {
-    const char *text = environment(variable);
+    const char *text = sl_environment(variable);
     uint64_t n = 0;
 
     if (text == NULL || sl_num_parse_below(sl_slice_of(text), UINT64_MAX - 1, &n) != SL_OK) {
@@ -60,7 +54,7 @@ static void start_watchdog(struct sl_notify *n)
 
 void sl_notify_init(struct sl_notify *n, struct sl_loop *loop)
 {
-    const char *path = environment("NOTIFY_SOCKET");
+    const char *path = sl_environment("NOTIFY_SOCKET");
     size_t len = path != NULL ? strlen(path) : 0;
 
     *n = (struct sl_notify){.fd = -1, .to = {.sun_family = AF_UNIX}};

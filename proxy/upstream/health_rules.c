@@ -17,12 +17,7 @@ static bool is_expected(uint16_t status, const struct sl_health_config *conf)
     const struct sl_status_range *ranges = conf->statuses_n > 0 ? conf->statuses : &successful;
     size_t n = conf->statuses_n > 0 ? conf->statuses_n : 1;
 
-    for (size_t i = 0; i < n; i++) {
-        if (status >= ranges[i].first && status <= ranges[i].last) {
-            return true;
-        }
-    }
-    return status == 0; /* tcp */
+    return status == 0 /* tcp */ || sl_status_is_in(ranges, n, status);
 }
 
 enum sl_health_verdict sl_health_verdict_of(const struct sl_health_result *result,

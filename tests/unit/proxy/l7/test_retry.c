@@ -50,11 +50,11 @@ static void statuses_are_those_of_the_ranges(void **state)
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(in); i++) {
-        check(sl_retry_has_status(&conf, in[i]), "%u", in[i]);
-        assert_false(sl_retry_has_status(&none, in[i]));
+        check(sl_status_is_in(conf.statuses, conf.statuses_n, in[i]), "%u", in[i]);
+        assert_false(sl_status_is_in(none.statuses, none.statuses_n, in[i]));
     }
     for (size_t i = 0; i < SL_ARRAY_LEN(out); i++) {
-        check(!sl_retry_has_status(&conf, out[i]), "%u", out[i]);
+        check(!sl_status_is_in(conf.statuses, conf.statuses_n, out[i]), "%u", out[i]);
     }
 }
 
