@@ -95,9 +95,10 @@ struct sl_endpoint {
     _Atomic uint64_t connect_failed_at_ms; /* the last one, and how many since a success */
     _Atomic uint32_t connect_failures_n;
     struct sl_endpoint_idle idle;
-    _Atomic bool ejected_refused; /* nobody listened: a probe that succeeds ends it */
+    _Atomic bool ejected_refused; /* nobody listened: a probe or a connect that succeeds ends it */
     _Atomic bool ejected_hung; /* it gave no first byte: one that comes ends it, a probe does not */
-    _Atomic uint64_t trial_at_ms; /* the first one since the ejection */
+    _Atomic uint64_t trial_at_ms;   /* the first one since the ejection */
+    _Atomic uint64_t knocked_at_ms; /* asked whether it listens again */
 
     /* Of proxy/upstream/hang.c. */
     _Atomic uint64_t first_byte_ms; /* the last one of any request */
@@ -149,7 +150,8 @@ struct sl_endpoint_set {
 enum sl_tier {
     SL_TIER_READY,    /* ready, no failed probe, not ejected, not asking to be left alone */
     SL_TIER_DRAINING, /* the same, or draining, or asking to be left alone */
-    SL_TIER_ANY,      /* whatever discovery still names: better a doubtful endpoint than none */
+    SL_TIER_ANY,      /* whoever is named, and listens: better a doubtful endpoint than none */
+    SL_TIER_REFUSING, /* who did not listen when last asked: the pool asks one now and then */
     SL_TIERS_N,
 };
 
@@ -175,6 +177,13 @@ static inline bool sl_endpoint_lacks_connection(const struct sl_endpoint *ep, ui
     return sl_endpoint_has_all_connections(ep) && ep->cells[worker_idx].idle_n == 0;
 }
 
+/* Out, because nobody listened. */
+static inline bool sl_endpoint_refuses(const struct sl_endpoint *ep)
+{
+    return atomic_load_explicit(&ep->ejections_in_row_n, memory_order_relaxed) > 0 &&
+           atomic_load_explicit(&ep->ejected_refused, memory_order_relaxed);
+}
+
 /* Whether m would do in this tier, had it room. Relaxed loads: each fact stands alone, and one that
  * is a few nanoseconds old is no worse than the packet that brought it. A person's word holds in
  * every tier; O(1). */
@@ -185,8 +194,8 @@ static inline bool sl_endpoint_suits(const struct sl_member *m, enum sl_tier tie
     if (atomic_load_explicit(&ep->drained_by_hand, memory_order_relaxed)) {
         return false;
     }
-    if (tier == SL_TIER_ANY) {
-        return true;
+    if (tier >= SL_TIER_ANY) {
+        return sl_endpoint_refuses(ep) == (tier == SL_TIER_REFUSING);
     }
     if (tier == SL_TIER_READY &&
         (m->draining || atomic_load_explicit(&ep->steer_until_ms, memory_order_relaxed) > now_ms))

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "admission.h"
 
-#include "attempt.h"
 #include "exchange_internal.h"
 #include "h1_upstream.h"
 
@@ -87,8 +86,12 @@ static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
     if (!must_yield(x)) {
         room = sl_attempt_try(x);
     }
+    if (room == SL_ATTEMPT_BEGUN) {
+        return true;
+    }
     cell->lacks_endpoints = room == SL_ATTEMPT_NO_ENDPOINT;
-    return room == SL_ATTEMPT_BEGUN;
+    cell->all_refuse = room == SL_ATTEMPT_ALL_REFUSE;
+    return false;
 }
 
 /* Returns whether somebody waits still, and for room. The pool is there as long as a view names
@@ -304,11 +307,13 @@ static bool join(struct sl_exchange *x)
     const struct sl_queue_config *conf = &x->side->pool->conf->queue;
     struct sl_l7 *w = x->w;
 
-    x->waiter.class_idx = class_of(x, conf->priority_header);
-    uint64_t rank_ms = sl_pool_queue_rank_ms(sl_loop_now_ms(w->loop), x->waiter.class_idx,
-                                             conf->timeout_ms / SL_QUEUE_CLASSES_N);
+    if (x->wait_due_ms == 0) { /* whoever comes again is where it was */
+        x->waiter.class_idx = class_of(x, conf->priority_header);
+        x->waiter.rank_ms = sl_pool_queue_rank_ms(sl_loop_now_ms(w->loop), x->waiter.class_idx,
+                                                  conf->timeout_ms / SL_QUEUE_CLASSES_N);
+    }
     x->waiter.bytes = x->head_bytes + x->replay.bytes;
-    if (!sl_pool_queue_push(queue_of(x), w->idx, &x->waiter, conf, rank_ms)) {
+    if (!sl_pool_queue_push(queue_of(x), w->idx, &x->waiter, conf, x->waiter.rank_ms)) {
         return false;
     }
     if (sl_list_empty(&cell_of(x)->link)) {
@@ -318,30 +323,47 @@ static bool join(struct sl_exchange *x)
     return true;
 }
 
-void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints)
+static enum sl_reason reason_of_no_queue(const struct sl_exchange *x, enum sl_attempt_room room)
+{
+    if (room == SL_ATTEMPT_NO_ROOM) {
+        return SL_REASON_QUEUE_FULL;
+    }
+    return x->attempts_n > 0 ? x->last_failure : SL_REASON_NO_ENDPOINT;
+}
+
+void sl_admission_timed_out(struct sl_exchange *x)
+{
+    /* Only x's own attempts are a reason to blame an endpoint. */
+    bool refused = x->attempts_n > 0 && cell_of(x)->all_refuse;
+
+    sl_exchange_fail(x, refused ? SL_REASON_UPSTREAM_REFUSED : SL_REASON_QUEUE_TIMEOUT);
+}
+
+void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
 {
     const struct sl_queue_config *conf = &x->side->pool->conf->queue;
-    uint64_t waited_ms = x->queued_us / 1000;
+    uint64_t now_ms = sl_loop_now_ms(x->w->loop);
 
     sl_admission_hold_place(x, NULL);
-    if (x->queued_us > 0 && waited_ms >= conf->timeout_ms) { /* in waits before this one */
-        sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
+    if (x->wait_due_ms != 0 && now_ms >= x->wait_due_ms) {
+        sl_admission_timed_out(x);
         return;
     }
     if (!join(x)) {
-        bool off = conf->size_n == 0 && lacks_endpoints;
-        sl_exchange_fail(x, off ? SL_REASON_NO_ENDPOINT : SL_REASON_QUEUE_FULL);
+        sl_exchange_fail(x, conf->size_n == 0 ? reason_of_no_queue(x, room) : SL_REASON_QUEUE_FULL);
         return;
     }
-    if (x->attempts_n == 0) {
+    if (x->wait_due_ms == 0) {
+        x->wait_due_ms = now_ms + conf->timeout_ms;
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
     x->tried_n = 0;
+    x->unsent_n = 0;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
         x->down->ops->read_off(x->down);
     }
-    sl_exchange_enter(x, SL_PHASE_QUEUED, conf->timeout_ms - waited_ms);
-    if (!lacks_endpoints) {
+    sl_exchange_enter(x, SL_PHASE_QUEUED, x->wait_due_ms - now_ms);
+    if (room != SL_ATTEMPT_NO_ENDPOINT) {
         look_on(x->w);
     }
 }

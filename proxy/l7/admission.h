@@ -15,7 +15,7 @@
 #ifndef SL_L7_ADMISSION_H
 #define SL_L7_ADMISSION_H
 
-#include "exchange.h"
+#include "attempt.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,9 +36,11 @@ bool sl_admission_take_place(const struct sl_exchange *x, const struct sl_view_s
 void sl_admission_give_place(const struct sl_exchange *x, struct sl_pool_queue *place);
 void sl_admission_hold_place(struct sl_exchange *x, struct sl_pool_queue *place);
 
-/* x waits, because there is no room for it, or (lacks_endpoints) nobody to send it to; or is
- * answered that it cannot, and gone. */
-void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints);
+/* x waits, for the reason that room is; or is answered that it cannot, and gone. */
+void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room);
+
+/* x has waited for as long as it may: it is answered so. */
+void sl_admission_timed_out(struct sl_exchange *x);
 
 /* x, which may have waited where it is, is sent. */
 void sl_admission_begin(struct sl_exchange *x);

@@ -82,6 +82,9 @@ void sl_attempt_send(struct sl_exchange *x)
 
     x->sent = true;
     x->sent_us = sl_loop_now_us(x->w->loop);
+    if (!x->reused) {
+        sl_pool_connected(x->endpoint, x->began_us / 1000, now_ms(x));
+    }
     sl_exchange_send_head(x);
     while (skip < x->replay.bytes) {
         int n = sl_queue_peek_from(&x->replay, skip, iov, 16);
@@ -168,7 +171,9 @@ static enum sl_attempt_room aim_at(struct sl_exchange *x, const struct sl_view_s
     if (aim.ep == NULL) {
         sl_pool_unpin(aim.set, x->w->idx);
         sl_admission_give_place(x, aim.place);
-        return tier == SL_TIERS_N ? SL_ATTEMPT_NO_ENDPOINT : SL_ATTEMPT_NO_ROOM;
+        return tier == SL_TIERS_N         ? SL_ATTEMPT_NO_ENDPOINT
+               : tier == SL_TIER_REFUSING ? SL_ATTEMPT_ALL_REFUSE
+                                          : SL_ATTEMPT_NO_ROOM;
     }
     aim.connects = connection.taken;
     *out = aim;
@@ -180,14 +185,19 @@ static enum sl_attempt_room aim_along(struct sl_exchange *x, const struct sl_vie
                                       const struct wish *wish, struct aim *out,
                                       const struct sl_view_side **where)
 {
+    enum sl_attempt_room found = SL_ATTEMPT_NO_ENDPOINT;
+
     for (const struct sl_view_side *s = first; s != NULL; s = s->fallback) {
         enum sl_attempt_room room = aim_at(x, s, wish, out);
-        if (room != SL_ATTEMPT_NO_ENDPOINT) {
+        if (room < found) {
+            found = room;
             *where = s;
-            return room;
+        }
+        if (room < SL_ATTEMPT_ALL_REFUSE) {
+            break;
         }
     }
-    return SL_ATTEMPT_NO_ENDPOINT;
+    return found;
 }
 
 /* Somebody ready, of side's pool or of those that it falls back on; else anybody, in the same
@@ -291,27 +301,35 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
     return try_from(x, &where);
 }
 
+static void end_with_failure(struct sl_exchange *x, enum sl_refusal why)
+{
+    sl_retry_count(x, why);
+    sl_exchange_fail(x, x->last_failure);
+}
+
 void sl_attempt_begin(struct sl_exchange *x)
 {
-    const struct sl_view_side *where;
+    const struct sl_view_side *where = x->side;
+    enum sl_attempt_room room = SL_ATTEMPT_ALL_REFUSE; /* as far as x may ask at a time */
+    bool asked_many = x->unsent_n >= SL_EXCHANGE_UNSENT_MAX_N;
 
-    if (x->unsent_n >= SL_EXCHANGE_UNSENT_MAX_N) {
-        sl_retry_count(x, SL_REFUSAL_ATTEMPTS);
-        sl_exchange_fail(x, x->last_failure);
+    if (asked_many && (x->retry_of != NULL || x->last_failure != SL_REASON_UPSTREAM_REFUSED)) {
+        end_with_failure(x, SL_REFUSAL_ATTEMPTS);
         return;
     }
-    enum sl_attempt_room room = try_from(x, &where);
+    if (!asked_many) {
+        room = try_from(x, &where);
+    }
     if (room == SL_ATTEMPT_BEGUN) {
         return;
     }
     /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
     if (x->retry_of != NULL || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
-        sl_retry_count(x, SL_REFUSAL_NO_ENDPOINT);
-        sl_exchange_fail(x, x->last_failure);
+        end_with_failure(x, SL_REFUSAL_NO_ENDPOINT);
     } else {
         sl_admission_hold_place(x, NULL);
         move_to(x, where);
-        sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
+        sl_admission_wait(x, room);
     }
 }
 

@@ -2,8 +2,9 @@
 /*
  * attempt: an exchange at one endpoint: pick, connect, send; and whether another one follows.
  *
- * Nothing was sent: up to SL_EXCHANGE_UNSENT_MAX_N endpoints. Sent: as retry.h says. What the
- * client was given a byte of is never repeated.
+ * Nothing was sent: up to SL_EXCHANGE_UNSENT_MAX_N endpoints, and where they refused the connection
+ * again after a wait, as long as the queue lets it wait. Sent: as retry.h says. What the client was
+ * given a byte of is never repeated.
  *
  * Lifetime:  exchange
  * Thread:    worker-local
@@ -28,6 +29,7 @@ enum sl_verdict {
 enum sl_attempt_room {
     SL_ATTEMPT_BEGUN,
     SL_ATTEMPT_NO_ROOM,     /* all that would do are busy */
+    SL_ATTEMPT_ALL_REFUSE,  /* none listened when last asked, which may change any moment */
     SL_ATTEMPT_NO_ENDPOINT, /* none would do */
 };
 

@@ -190,6 +190,7 @@ struct sl_exchange {
     uint64_t first_byte_us;
     uint64_t waits_since_us; /* while it is queued */
     uint64_t queued_us;      /* in all */
+    uint64_t wait_due_ms;    /* when it has waited for long enough; 0: it has not waited */
     uint64_t phase_due_ms;
     uint64_t try_due_ms; /* the attempt should have a head by then */
     uint64_t total_due_ms;

@@ -3,6 +3,7 @@
  * exchange_clock: one deadline for whatever an exchange waits for next: the end of its phase, of
  * its whole time, or of the silence after which the client is told that somebody is there.
  */
+#include "admission.h"
 #include "attempt.h"
 #include "exchange_internal.h"
 #include "retry.h"
@@ -155,7 +156,7 @@ static void end_phase(struct sl_exchange *x)
     }
     switch (x->phase) {
     case SL_PHASE_QUEUED:
-        sl_exchange_fail(x, SL_REASON_QUEUE_TIMEOUT);
+        sl_admission_timed_out(x);
         return;
     case SL_PHASE_BACKOFF:
         sl_attempt_resume(x);

@@ -248,6 +248,42 @@ bool sl_outlier_admit(struct sl_endpoint *ep, uint64_t now_ms)
     return true;
 }
 
+uint64_t sl_outlier_asked_at_ms(const struct sl_endpoint *ep)
+{
+    uint64_t knocked_ms = LOAD(ep->knocked_at_ms);
+    uint64_t failed_ms = LOAD(ep->connect_failed_at_ms);
+
+    return knocked_ms > failed_ms ? knocked_ms : failed_ms;
+}
+
+bool sl_outlier_may_knock(const struct sl_outlier *o, uint64_t now_ms)
+{
+    uint64_t last_ms = LOAD(o->knocked_at_ms);
+
+    return last_ms == 0 || now_ms >= last_ms + SL_OUTLIER_KNOCK_MS;
+}
+
+bool sl_outlier_knock(struct sl_outlier *o, struct sl_endpoint *ep, uint64_t now_ms)
+{
+    uint64_t last_ms = LOAD(o->knocked_at_ms);
+
+    if (!sl_outlier_may_knock(o, now_ms) ||
+        !atomic_compare_exchange_strong_explicit(&o->knocked_at_ms, &last_ms, now_ms,
+                                                 memory_order_relaxed, memory_order_relaxed))
+    {
+        return false;
+    }
+    STORE(ep->knocked_at_ms, now_ms);
+    return true;
+}
+
+void sl_outlier_on_connect(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms)
+{
+    if (sl_endpoint_refuses(ep) && began_ms > LOAD(ep->ejected_at_ms)) {
+        take_back(ep, LOAD(ep->ejected_until_ms), now_ms);
+    }
+}
+
 void sl_outlier_on_probe_ok(struct sl_endpoint *ep, uint64_t now_ms)
 {
     uint64_t until_ms = LOAD(ep->ejected_until_ms);

@@ -14,6 +14,10 @@
  * when it succeeded, or 5 s later while it has not ended. What began before the ejection proves
  * nothing: a pod that dies with 50 requests is ejected once.
  *
+ * Who refused is sent nothing while it is out, for that would fail. Where a request has nobody
+ * else, it knocks instead: at one endpoint of the pool every SL_OUTLIER_KNOCK_MS, and whoever takes
+ * the connection is back. So the first one of many that restart is found at once, and not flooded.
+ *
  * "Enough" is half of the members that take new requests, at least one. Members that refused or
  * failed a probe count as gone, but need nobody's leave to go.
  *
@@ -39,11 +43,13 @@
 #define SL_OUTLIER_SLOT_LEAST_N 5
 #define SL_OUTLIER_STEER_MAX_MS 300000
 #define SL_OUTLIER_DOUBT_N 2
+#define SL_OUTLIER_KNOCK_MS 25
 
 struct sl_rng;
 
 struct sl_outlier {
     _Atomic bool busy; /* one worker counts who remains: two at once could each take the last */
+    _Atomic uint64_t knocked_at_ms; /* the last one of the pool; 0: never */
 };
 
 /* When and by whom an outcome is reported. rng is the calling worker's. */
@@ -76,9 +82,19 @@ bool sl_outlier_on_unreachable(struct sl_endpoint *ep, uint64_t now_ms);
  * Not needed where the outcome follows at once. */
 void sl_outlier_on_answer(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms);
 
-/* Asked once for each pick below SL_TIER_ANY. False: ep awaits its trial and another worker was
+/* Asked once for each pick above SL_TIER_ANY. False: ep awaits its trial and another worker was
  * faster: pick again. */
 bool sl_outlier_admit(struct sl_endpoint *ep, uint64_t now_ms);
+
+/* When ep, that refuses, was last asked whether it does. */
+uint64_t sl_outlier_asked_at_ms(const struct sl_endpoint *ep);
+
+/* Whether it is time to knock somewhere; and at ep, unless another worker was faster. */
+bool sl_outlier_may_knock(const struct sl_outlier *o, uint64_t now_ms);
+bool sl_outlier_knock(struct sl_outlier *o, struct sl_endpoint *ep, uint64_t now_ms);
+
+/* A connection to ep, begun then, is open: ends an ejection for a refused one. */
+void sl_outlier_on_connect(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms);
 
 /* An active probe succeeded: ends an ejection for a refused connect, and one that has run out
  * and would need a trial, but for a hang. Statistics are not its to judge, and a server that

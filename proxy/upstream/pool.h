@@ -38,7 +38,7 @@ struct sl_rng;
 enum sl_pool_stat {
     SL_POOL_PICKS,
     SL_POOL_PICKS_DRAINING, /* of them, for want of a ready one: lowered to SL_TIER_DRAINING */
-    SL_POOL_PICKS_ANY,      /* lowered to SL_TIER_ANY */
+    SL_POOL_PICKS_ANY,      /* lowered to SL_TIER_ANY, or SL_TIER_REFUSING */
     SL_POOL_PICKS_OWN_ZONE, /* where it is preferred */
     SL_POOL_PICKS_OTHER_ZONE,
     SL_POOL_NOBODY,   /* a pick found no endpoint at all */
@@ -128,15 +128,18 @@ static inline bool sl_pool_is_synced(const struct sl_pool *pool, uint32_t worker
 /* Worker: chooses an endpoint and counts it in flight, never more than its cap. NULL: nobody, in no
  * tier. asked->tier is ignored; *tier_used is the one that gave the endpoint; with NULL, the one in
  * which there would be some had they room, for it is better to wait for these than to go to a worse
- * one; SL_TIERS_N: there is none at all, or with asked->only_ready no ready one. The connection
- * that it takes is counted too, if the caller has a place for the answer. set is pinned, by the
- * exchange.
+ * one; SL_TIER_REFUSING: nobody listens, but it is worth to ask again soon; SL_TIERS_N: there is
+ * none at all, or with asked->only_ready no ready one. The connection that it takes is counted too,
+ * if the caller has a place for the answer. set is pinned, by the exchange.
  */
 struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_idx,
                                  const struct sl_pick *asked, enum sl_tier *tier_used);
 
 /* Worker: whether somebody is ready, with room or without. O(members). */
 bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx);
+
+/* Worker: a connection to ep, begun then, is open. */
+void sl_pool_connected(struct sl_endpoint *ep, uint64_t began_ms, uint64_t now_ms);
 
 /* Worker: how the attempt at ep that pick began has ended; once for each pick. */
 void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_endpoint *ep,

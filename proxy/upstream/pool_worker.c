@@ -110,14 +110,17 @@ static bool take_connection(struct sl_pool *pool, struct sl_endpoint *ep, const 
 }
 
 /* Whether this request may go to ep, which a policy picked: what it takes there is counted. Last
- * comes what cannot be undone, a trial. */
+ * comes what cannot be undone, a trial or a knock. */
 static bool admit(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
 {
     if (!take_place(ep)) {
         return false;
     }
     if (take_connection(pool, ep, ctx)) {
-        if (ctx->tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx->now_ms)) {
+        bool admitted = ctx->tier == SL_TIER_REFUSING
+                            ? sl_outlier_knock(&pool->outlier, ep, ctx->now_ms)
+                            : ctx->tier == SL_TIER_ANY || sl_outlier_admit(ep, ctx->now_ms);
+        if (admitted) {
             return true;
         }
         if (ctx->connection != NULL && ctx->connection->taken) {
@@ -217,10 +220,41 @@ static struct sl_endpoint *pick_settled(const struct sl_endpoint_set *set, const
     return pick_in_parts(o, &ctx, SL_TIER_READY, from);
 }
 
+/* Who refused may be asked again: that it did so before is why it is in this tier. */
 static bool would_do(const struct sl_member *m, const struct sl_pick *ctx, enum sl_tier tier)
 {
     return m->weight > 0 && sl_endpoint_suits(m, tier, ctx->now_ms) &&
-           !sl_pick_tried(ctx, m->endpoint);
+           (tier == SL_TIER_REFUSING || !sl_pick_tried(ctx, m->endpoint));
+}
+
+/* Whatever the policy, and whatever the key: the one that was asked the longest ago. O(members),
+ * now and then. */
+static struct sl_endpoint *knock(const struct sl_endpoint_set *set, const struct sl_pick *asked,
+                                 const struct sl_endpoint_set **from)
+{
+    struct sl_endpoint *ep = NULL;
+    uint64_t longest_ago_ms = UINT64_MAX;
+    struct sl_pick ctx = *asked;
+
+    ctx.tier = SL_TIER_REFUSING;
+    if (!sl_outlier_may_knock(&set->pool->outlier, ctx.now_ms)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < set->members_n; i++) {
+        const struct sl_member *m = &set->members[i];
+        uint64_t ms = sl_outlier_asked_at_ms(m->endpoint);
+        if (ms < longest_ago_ms && would_do(m, &ctx, SL_TIER_REFUSING)) {
+            ep = m->endpoint;
+            longest_ago_ms = ms;
+        }
+    }
+    if (ep == NULL || longest_ago_ms + SL_OUTLIER_KNOCK_MS > ctx.now_ms ||
+        !admit(set->pool, ep, &ctx))
+    {
+        return NULL;
+    }
+    *from = sl_zone_side_of(set, ep);
+    return ep;
 }
 
 /* Whether somebody would do in this tier, of which nobody was picked: it lacked room, also where it
@@ -229,7 +263,8 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
 {
     const struct sl_pool *pool = set->pool;
 
-    if (atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0 &&
+    if (tier != SL_TIER_REFUSING &&
+        atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0 &&
         atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed) == 0)
     {
         return false;
@@ -265,6 +300,7 @@ static void begin(const struct sl_endpoint_set *set, const struct sl_endpoint_se
     static const enum sl_pool_stat descents[] = {
         [SL_TIER_DRAINING] = SL_POOL_PICKS_DRAINING,
         [SL_TIER_ANY] = SL_POOL_PICKS_ANY,
+        [SL_TIER_REFUSING] = SL_POOL_PICKS_ANY,
     };
     struct sl_pool_cell *cell = &set->pool->cells[ctx->worker_idx];
     struct sl_balancer *b = from->cells[ctx->worker_idx].balancer;
@@ -297,7 +333,8 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
         ep = pick_settled(set, &order, &ctx, &from);
     }
     while (ep == NULL && tier < SL_TIERS_N && !lacks_connection(&ctx)) {
-        ep = pick_in_parts(&order, &ctx, tier, &from);
+        ep = tier == SL_TIER_REFUSING ? knock(set, &ctx, &from)
+                                      : pick_in_parts(&order, &ctx, tier, &from);
         if (ep != NULL || lacks_connection(&ctx) || is_full(set, &ctx, tier)) {
             break;
         }
@@ -359,6 +396,11 @@ void sl_pool_done(struct sl_endpoint_set *set, uint32_t worker_idx, struct sl_en
     if (outcome->unreachable && sl_outlier_on_unreachable(ep, now_ms)) {
         doubt(pool);
     }
+}
+
+void sl_pool_connected(struct sl_endpoint *ep, uint64_t began, uint64_t now_ms)
+{
+    sl_outlier_on_connect(ep, began, now_ms);
 }
 
 void sl_pool_answered(struct sl_endpoint *ep, uint64_t began, uint64_t now_ms)

@@ -120,6 +120,21 @@ bool sl_pool_queue_grow(struct sl_pool_queue *q, struct sl_waiter *x,
     return true;
 }
 
+/* Whoever comes again was among the first, so that few are passed. */
+static struct sl_list *before_younger(struct sl_list *class, uint64_t rank_ms)
+{
+    struct sl_list *link = class->prev;
+
+    if (sl_list_empty(class) || of(link)->rank_ms <= rank_ms) {
+        return class;
+    }
+    link = class->next;
+    while (of(link)->rank_ms <= rank_ms) {
+        link = link->next;
+    }
+    return link;
+}
+
 bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_waiter *x,
                         const struct sl_queue_config *conf, uint64_t rank_ms)
 {
@@ -134,7 +149,7 @@ bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_
     }
     x->rank_ms = rank_ms;
     x->waits = true;
-    sl_list_push_back(&cell->classes[x->class_idx], &x->link);
+    sl_list_push_back(before_younger(&cell->classes[x->class_idx], rank_ms), &x->link);
     cell->n++;
     tell_first(q, worker_idx);
     return true;

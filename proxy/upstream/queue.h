@@ -51,6 +51,7 @@ struct sl_pool_queue_cell {
     uint32_t n;
     uint64_t yields_until_ms; /* to older ones on another worker; 0: does not; the caller's */
     bool lacks_endpoints;     /* the next one waits for endpoints, not for room; the caller's */
+    bool all_refuse;          /* or for one that listens; the caller's */
     /* Read by other workers. */
     _Alignas(64) _Atomic uint64_t first_rank_ms; /* UINT64_MAX: nobody waits */
     struct sl_rate served;
@@ -73,7 +74,8 @@ void sl_pool_queue_fini(struct sl_pool_queue *q); /* nobody waits */
 bool sl_pool_queue_take_place(struct sl_pool_queue *q, bool *held) SL_MUST_CHECK;
 void sl_pool_queue_give_place(struct sl_pool_queue *q);
 
-/* x joins its class at the end. False: as many wait already as conf allows, or hold as much. */
+/* x joins its class: at the end, or where it was if it has waited before, by rank_ms. False: as
+ * many wait already as conf allows, or hold as much. */
 bool sl_pool_queue_push(struct sl_pool_queue *q, uint32_t worker_idx, struct sl_waiter *x,
                         const struct sl_queue_config *conf, uint64_t rank_ms) SL_MUST_CHECK;
 

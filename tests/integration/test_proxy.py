@@ -580,7 +580,7 @@ def test_answer_of_the_upstream_smuggled_behind_another_is_not_used(scripted):
 def test_pool_without_a_live_endpoint_is_502_or_503(sluiced):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-    proxy = sluiced(config({"chat": pool(address)}))
+    proxy = sluiced(config({"chat": pool(address, queue="off")}))
     with Wire(proxy.address("edge")) as wire:
         answer = wire.ask("POST", "/", b"x")
     assert answer.status in (502, 503)

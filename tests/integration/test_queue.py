@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -296,6 +297,116 @@ def test_without_a_queue_an_empty_pool_refuses_at_once(sluiced, follow):
         with Wire(proxy.address("edge")) as wire:
             answer = wire.ask("GET", "/")
             assert (answer.status, reason_of(answer)) == (503, "no_endpoint")
+
+
+# ---- Nobody listens
+
+
+class Ports:
+    """Addresses at which nobody listens, until the test lets a server begin there."""
+
+    def __init__(self, start: Callable[..., Any], count: int) -> None:
+        self._start = start
+        self._held = [socket.socket() for _ in range(count)]
+        for sock in self._held:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", 0))
+        self.addresses = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in self._held]
+
+    def serve(self, idx: int, answers: Any = None) -> Any:
+        """A server, where nobody was."""
+        self._held[idx].close()
+        return self._start(answers or [ANSWER], port=int(self.addresses[idx].rpartition(":")[2]))
+
+    def close(self) -> None:
+        """Gives them all back."""
+        for sock in self._held:
+            sock.close()
+
+
+@pytest.fixture
+def ports(upstream: Callable[..., Any]) -> Any:
+    """Factory of such addresses."""
+    made: List[Ports] = []
+
+    def make(count: int) -> Ports:
+        made.append(Ports(upstream, count))
+        return made[-1]
+
+    yield make
+    for some in made:
+        some.close()
+
+
+def refusing(some: Ports, workers: int = 1, **options: Any) -> Any:
+    """A configuration with one pool "chat" of these, nobody of which is known to be down."""
+    return config({"chat": pool(*some.addresses, health="off", **{"queue": LONG, **options})},
+                  workers=workers)
+
+
+@pytest.mark.parametrize("balance", ["least_request",
+                                     {"policy": "maglev", "key": {"header": "x-session"}}])
+def test_requests_wait_while_all_refuse_and_go_to_the_first_that_listens(sluiced, ports, wires,
+                                                                          balance):
+    """Whichever it is, and whomever their key would have preferred."""
+    some = ports(3)
+    proxy = sluiced(refusing(some, balance=balance))
+    body = bytes(range(256)) * KIB
+    fields = [("X-Session", "same")]
+    asked = [ask(proxy, wires, f"/{i}", fields=fields) for i in range(4)]
+    asked.append(wires(proxy))
+    asked[-1].send(request_bytes("POST", "/body", body, fields=fields))
+    wait_until(lambda: proxy.metric("sluiced_pool_queued_total", pool="chat") == 5, 10,
+               "all to wait", proxy.status)
+    server = some.serve(1)
+    assert [wire.reader.response().status for wire in asked] == [200] * 5
+    assert sorted(r.target for r in server.requests) == ["/0", "/1", "/2", "/3", "/body"]
+    assert [r.body for r in server.requests if r.target == "/body"] == [body]
+    assert {line["reason"] for line in proxy.access_log(5)} == {"ok"}
+    assert proxy.metric("sluiced_pool_nobody_total", pool="chat") == 0
+
+
+def test_nobody_who_refuses_is_flooded_by_those_that_wait(sluiced, ports, wires):
+    some = ports(2)
+    proxy = sluiced(refusing(some, workers=2))
+    begun = time.monotonic()
+    asked = [ask(proxy, wires, f"/{i}") for i in range(50)]
+    wait_until(lambda: proxy.metric("sluiced_pool_connect_failures_total", pool="chat") > 20, 20,
+               "the endpoints to be asked again and again", proxy.status)
+    failures = proxy.metric("sluiced_pool_connect_failures_total", pool="chat")
+    took = time.monotonic() - begun
+    # Each of those that came at first may have tried both; then one in 25 ms, of all that wait.
+    assert failures <= 2 * 50 + took / 0.025 + 1, (failures, took)
+    some.serve(0)
+    assert [wire.reader.response().status for wire in asked] == [200] * 50
+
+
+def test_502_when_nobody_listened_in_time(sluiced, ports):
+    proxy = sluiced(refusing(ports(1), queue={"timeout": "300ms"}))
+    with Wire(proxy.address("edge")) as wire:
+        answer = wire.ask("POST", "/", b"hello")
+        assert (answer.status, reason_of(answer)) == (502, "upstream_refused")
+    line = proxy.access_log()[0]
+    assert line["tries"] > 2 and line["queue_ms"] > 0, line
+    expect_queued(proxy, 0)
+
+
+@pytest.mark.parametrize("count, tries", [(1, 1), (3, 3), (9, 4)])
+def test_without_a_queue_who_is_refused_everywhere_is_told_at_once(sluiced, ports, count, tries):
+    proxy = sluiced(refusing(ports(count), queue="off"))
+    with Wire(proxy.address("edge")) as wire:
+        answer = wire.ask("GET", "/")
+        assert (answer.status, reason_of(answer)) == (502, "upstream_refused")
+    assert proxy.access_log()[0]["tries"] == tries
+
+
+def test_one_of_many_that_listens_is_found(sluiced, ports):
+    """Most of a pool has just died, and nobody knows: four refusals are no reason to give up."""
+    some = ports(16)
+    server = some.serve(15)
+    proxy = sluiced(refusing(some))
+    assert proxy.get("/").status == 200
+    assert len(server.requests) == 1
 
 
 # ---- Full

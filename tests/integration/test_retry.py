@@ -136,14 +136,6 @@ def test_refused_connections_have_their_own_bound(sluiced, endpoints, retry, met
         assert refused(proxy) == {}
 
 
-def test_nobody_left_to_connect_to_is_counted(sluiced):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        proxy = proxied(sluiced, [f"127.0.0.1:{sock.getsockname()[1]}"])
-        assert reason_of(ask(proxy)) == "upstream_refused"
-        expect(proxy, 1, no_endpoint=1)
-
-
 # ---- Statuses
 
 

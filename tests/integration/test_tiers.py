@@ -213,8 +213,8 @@ def test_retry_goes_to_the_fallback_where_the_pool_has_nobody_else(sluiced, upst
     answer = proxy.get("/v1/models")
     assert answer.status == 200
     lines = proxy.access_log(2)
-    assert [(line["pool"], line["fallback_of"], line["tries"]) for line in lines] == [
-        ("spare", "gone", 2), ("spare", "busy", 2)]
+    assert {(line["pool"], line["fallback_of"], line["tries"]) for line in lines} == {
+        ("spare", "gone", 2), ("spare", "busy", 2)}
     assert busy.requests
     assert [p["places"] for p in proxy.status()["pools"]] == [0, 0, 0]
 

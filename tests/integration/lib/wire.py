@@ -281,7 +281,7 @@ class RawUpstream:
     """
 
     def __init__(self, answers: Union[Script, Sequence[Union[bytes, Sequence[Action]]]],
-                 tls: Optional[ssl.SSLContext] = None) -> None:
+                 tls: Optional[ssl.SSLContext] = None, port: int = 0) -> None:
         self.answers = answers
         self.tls = tls
         self.requests: List[Message] = []
@@ -293,7 +293,7 @@ class RawUpstream:
         self._lock = threading.Lock()
         self._next = 0
         self._socks: List[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 

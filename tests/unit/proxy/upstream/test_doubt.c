@@ -12,7 +12,8 @@
 enum {
     WORKERS_N = 2,
     OUTCOMES_N = 20000,
-    NOW_MS = 100000
+    NOW_MS = 100000,
+    KNOCK_MS = SL_OUTLIER_KNOCK_MS
 };
 
 struct owner {
@@ -114,12 +115,12 @@ static void who_cannot_be_reached_twice_in_a_row_is_doubted(void **state)
     begin(&o, rngs);
     attempt(&o, 0, &refused, NOW_MS);
     assert_int_equal(told(&o), 0);
-    attempt(&o, 1, &timed_out, NOW_MS + 1); /* whichever worker, whichever way */
+    attempt(&o, 1, &timed_out, NOW_MS + KNOCK_MS); /* whichever worker, whichever way */
     assert_int_equal(told(&o), 1);
-    attempt(&o, 1, &refused, NOW_MS + 2);
-    attempt(&o, 0, &refused, NOW_MS + 2); /* the letter is under way already */
+    attempt(&o, 1, &refused, NOW_MS + 2 * KNOCK_MS);
+    attempt(&o, 0, &refused, NOW_MS + 3 * KNOCK_MS); /* the letter is under way already */
     assert_int_equal(told(&o), 1);
-    attempt(&o, 0, &refused, NOW_MS + 3);
+    attempt(&o, 0, &refused, NOW_MS + 4 * KNOCK_MS);
     assert_int_equal(told(&o), 1);
     end(&o);
 }
@@ -132,16 +133,16 @@ static void a_success_in_between_or_another_failure_is_no_reason_to_doubt(void *
 
     begin(&o, rngs);
     for (uint64_t i = 0; i < 10; i++) {
-        attempt(&o, 0, &refused, NOW_MS + 10 * i);
-        attempt(&o, 0, &good, NOW_MS + 10 * i + 5);
+        attempt(&o, 0, &refused, NOW_MS + 2 * i * KNOCK_MS);
+        attempt(&o, 0, &good, NOW_MS + (2 * i + 1) * KNOCK_MS);
     }
     for (uint64_t i = 0; i < 10; i++) {
-        attempt(&o, 0, &reset, NOW_MS + 200 + i);
+        attempt(&o, 0, &reset, NOW_MS + 20 * KNOCK_MS + i);
     }
     assert_int_equal(told(&o), 0);
     o.pool->on_doubt = NULL; /* nobody wants to know */
-    attempt(&o, 0, &refused, NOW_MS + 300);
-    attempt(&o, 0, &refused, NOW_MS + 301);
+    attempt(&o, 0, &refused, NOW_MS + 30 * KNOCK_MS);
+    attempt(&o, 0, &refused, NOW_MS + 31 * KNOCK_MS);
     assert_int_equal(told(&o), 0);
     end(&o);
 }
@@ -157,7 +158,7 @@ static void *fail_often(void *arg)
     const struct worker *w = arg;
 
     for (uint64_t i = 0; i < OUTCOMES_N; i++) {
-        attempt(w->owner, w->idx, &refused, NOW_MS + i);
+        attempt(w->owner, w->idx, &timed_out, NOW_MS + i);
     }
     return NULL;
 }

@@ -200,7 +200,7 @@ static void a_drain_by_hand_holds_in_each_tier_until_discovery_drops_the_endpoin
     atomic_store(&first[0].endpoint->drained_by_hand, true);
     for (enum sl_tier tier = SL_TIER_READY; tier < SL_TIERS_N; tier++) {
         assert_false(sl_endpoint_eligible(&first[0], tier, 0));
-        assert_true(sl_endpoint_eligible(&first[1], tier, 0));
+        assert_true(sl_endpoint_eligible(&first[1], tier, 0) == (tier != SL_TIER_REFUSING));
     }
     f.found[0].weight = 9; /* another set, the same endpoint */
     assert_int_equal(match(&f, 2), SL_OK);

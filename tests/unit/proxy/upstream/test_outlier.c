@@ -255,6 +255,26 @@ static void a_trial_that_succeeds_ends_it_and_the_doubling(void **state)
     }
 }
 
+static void a_connection_that_opens_ends_a_refusal_and_nothing_else(void **state)
+{
+    struct pool p;
+    (void)state;
+
+    pool_init(&p, 4);
+    assert_true(report(&p, 0, &refused, 0));
+    assert_int_equal(report_n(&p, 2, &broken, 5), 1);
+    p.now_ms += 10;
+    sl_outlier_on_connect(&p.endpoints[0], p.now_ms - 10, p.now_ms); /* begun before it died */
+    assert_false(ready(&p, 0));
+    sl_outlier_on_connect(&p.endpoints[0], p.now_ms - 9, p.now_ms);
+    sl_outlier_on_connect(&p.endpoints[2], p.now_ms - 9, p.now_ms);
+    assert_true(ready(&p, 0));
+    assert_false(sl_endpoint_refuses(&p.endpoints[0]));
+    assert_false(ready(&p, 2)); /* it takes connections, and fails */
+    assert_true(report(&p, 0, &refused, 0));
+    assert_int_equal(out_ms(&p, 0), SL_OUTLIER_BASE_MS); /* nothing is held against it */
+}
+
 static void what_began_before_the_ejection_proves_nothing(void **state)
 {
     struct pool p;
@@ -502,6 +522,7 @@ int main(void)
         cmocka_unit_test(failed_trials_double_the_time_out_up_to_a_minute_and_a_half),
         cmocka_unit_test(one_trial_at_a_time_and_the_next_five_seconds_later),
         cmocka_unit_test(a_trial_that_succeeds_ends_it_and_the_doubling),
+        cmocka_unit_test(a_connection_that_opens_ends_a_refusal_and_nothing_else),
         cmocka_unit_test(what_began_before_the_ejection_proves_nothing),
         cmocka_unit_test(statistics_leave_half_of_the_members_and_one_at_least),
         cmocka_unit_test(who_takes_no_new_requests_does_not_count_as_left),

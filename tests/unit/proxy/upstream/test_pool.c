@@ -17,7 +17,7 @@ enum {
 
 static const struct sl_pick plain = {.now_ms = NOW_MS};
 static const struct sl_outcome good = {.status = 200, .duration_us = 1500};
-static const struct sl_outcome refused = {.failed = true, .refused = true};
+static const struct sl_outcome refused = {.failed = true, .refused = true, .unreachable = true};
 
 /* The sets that came back, as the control thread would find them in its mailbox. */
 static _Atomic uint32_t released_n;
@@ -253,6 +253,50 @@ static void standards_are_lowered_only_for_want_of_better_and_that_is_counted(vo
     assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS_DRAINING), 1);
     assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS_ANY), 1);
     assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 1);
+    fixture_fini(&f);
+}
+
+static void who_refuses_is_asked_again_one_at_a_time_and_in_turn(void **state)
+{
+    struct sl_pick ctx = plain;
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    struct sl_endpoint_set *set = build(&f, 0, 3);
+    take(&f, set);
+    for (int i = 0; i < 3; i++) {
+        (void)pick_once(&f, &ctx, &refused, &tier);
+        assert_int_equal(tier, SL_TIER_READY);
+    }
+    assert_int_equal(pick_once(&f, &ctx, &refused, &tier), -1); /* it has just been asked */
+    assert_int_equal(tier, SL_TIER_REFUSING);
+    ctx.now_ms += SL_OUTLIER_KNOCK_MS;
+    for (int i = 0; i < 6; i++) { /* each while it would be out for a second */
+        assert_int_equal(pick_once(&f, &ctx, &refused, &tier), i % 3);
+        assert_int_equal(tier, SL_TIER_REFUSING);
+        assert_int_equal(pick_once(&f, &ctx, &refused, &tier), -1);
+        assert_int_equal(tier, SL_TIER_REFUSING); /* there will be one */
+        ctx.now_ms += SL_OUTLIER_KNOCK_MS;
+    }
+    ctx.only_ready = true;
+    assert_int_equal(pick_once(&f, &ctx, &refused, &tier), -1);
+    assert_int_equal(tier, SL_TIERS_N);
+
+    set->members[1].endpoint->health = SL_HEALTH_DOWN; /* a refusal says more than a probe */
+    ctx = (struct sl_pick){.now_ms = ctx.now_ms, .tried_n = 1};
+    const struct sl_endpoint *tried[] = {set->members[1].endpoint};
+    ctx.tried = tried; /* that it refused this request before is no reason not to ask it */
+    sl_pool_connected(set->members[0].endpoint, ctx.now_ms, ctx.now_ms);
+    assert_int_equal(pick_once(&f, &ctx, &good, &tier), 0);
+    assert_int_equal(tier, SL_TIER_READY);
+    atomic_store(&set->members[0].endpoint->drained_by_hand, true);
+    atomic_store(&set->members[2].endpoint->drained_by_hand, true);
+    assert_int_equal(pick_once(&f, &ctx, &good, &tier), 1);
+    assert_int_equal(tier, SL_TIER_REFUSING);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_PICKS_ANY), 7);
+    assert_int_equal(sl_pool_stat(f.pool, SL_POOL_NOBODY), 0);
     fixture_fini(&f);
 }
 
@@ -885,7 +929,8 @@ static void sets_come_and_go_under_running_workers(void **state)
     for (uint32_t i = 0; i < WORKERS_N; i++) {
         atomic_store(&workers[i].stop, true);
         assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
-        check(workers[i].picks_n > 0 && workers[i].nobody_n == 0, "worker %u: %ju of %ju", i,
+        /* The clock stands: once all three have refused, nobody is asked again. */
+        check(workers[i].nobody_n < workers[i].picks_n, "worker %u: %ju of %ju", i,
               (uintmax_t)workers[i].nobody_n, (uintmax_t)workers[i].picks_n);
     }
     freed_n += free_released();
@@ -963,6 +1008,7 @@ int main(void)
         cmocka_unit_test(a_running_exchange_keeps_its_set_and_its_endpoint),
         cmocka_unit_test(a_set_that_was_never_mailed_can_be_freed),
         cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
+        cmocka_unit_test(who_refuses_is_asked_again_one_at_a_time_and_in_turn),
         cmocka_unit_test(an_endpoint_that_refused_comes_back_by_one_trial),
         cmocka_unit_test(a_new_endpoint_gets_its_share_little_by_little),
         cmocka_unit_test(a_new_endpoint_starts_slowly_whatever_the_policy),

@@ -78,6 +78,27 @@ static void first_come_first_served_within_a_class(void **state)
     end(&f);
 }
 
+static void who_comes_again_is_where_it_was(void **state)
+{
+    struct fixture f;
+    (void)state;
+
+    begin(&f, 1);
+    for (size_t i = 0; i < 5; i++) {
+        push(&f, 0, i, 2, NOW_MS + i);
+    }
+    assert_int_equal(serve(&f, NOW_MS), 0);
+    assert_int_equal(serve(&f, NOW_MS), 1);
+    push(&f, 0, 1, 2, NOW_MS + 1);
+    push(&f, 0, 0, 2, NOW_MS);
+    sl_pool_queue_remove(&f.q, 0, &f.all[3], true, NOW_MS);
+    push(&f, 0, 3, 2, NOW_MS + 3);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(serve(&f, NOW_MS), i);
+    }
+    end(&f);
+}
+
 static void urgent_ones_go_first_until_the_others_are_older_by_a_step(void **state)
 {
     struct fixture f;
@@ -326,6 +347,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_come_first_served_within_a_class),
+        cmocka_unit_test(who_comes_again_is_where_it_was),
         cmocka_unit_test(urgent_ones_go_first_until_the_others_are_older_by_a_step),
         cmocka_unit_test(a_flood_of_urgent_ones_starves_nobody),
         cmocka_unit_test(who_leaves_is_forgotten),
