@@ -514,8 +514,9 @@ def test_drain_serves_those_that_wait(sluiced, gated, wires):
         gated.let_go(f"/{i}")
         answer = wire.reader.response()
         assert answer.status == 200 and answer.get("connection") == "close"
-    proxy.stop()
+    wait_until(lambda: proxy.events("drained"), 10, "the drain to end", proxy.log)
     assert proxy.events("drained")[0]["connections_cut"] == 0
+    proxy.stop()
 
 
 def test_drain_timeout_ends_those_that_wait(sluiced, wires, follow):
