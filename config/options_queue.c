@@ -77,9 +77,10 @@ static const struct sl_option queue_rows[] = {
      SL_FIELD(sl_queue_config, size_n),
      .fallback = "1024",
      .max = 1000000,
-     .help = "Requests that may wait, on all workers together; one more: 503 `queue_full`. 0: none "
-             "waits, which is `no_endpoint` where there is no endpoint. This is the limit on what "
-             "is pending."},
+     .help =
+         "Requests that may wait, on all workers together; one more: 503 `queue_full`. 0: none "
+         "waits, which is `no_endpoint` where there is no endpoint, and `upstream_refused` where "
+         "all refuse connections. This is the limit on what is pending."},
     {.name = "bytes",
      .type = SL_OPTION_SIZE,
      SL_FIELD(sl_queue_config, bytes),
@@ -95,8 +96,10 @@ static const struct sl_option queue_rows[] = {
      .fallback = "5s",
      .min = 1,
      .max = SL_HOUR_MS,
-     .help = "How long a request may wait, all its attempts together: 503 `queue_timeout`. "
-             "`timeouts.total` counts as well."},
+     .help =
+         "How long after it first had to wait a request may wait still: 503 `queue_timeout`, or "
+         "502 `upstream_refused` where all endpoints refuse connections until then. "
+         "`timeouts.total` counts as well."},
     {.name = "priority",
      .type = SL_OPTION_SECTION,
      SL_SAME,

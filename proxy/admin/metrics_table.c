@@ -266,7 +266,7 @@ const struct sl_metric sl_metrics[] = {
     POOL("sluiced_pool_places", GAUGE, U32, places_n,
          "Requests that count against `limits.in_flight` now; 0 without that limit."),
     SERIES("sluiced_pool_queued_total", "pool", COUNTER, POOL, SL_POOL_QUEUED,
-           "Requests that had to wait for room, or for an endpoint."),
+           "Requests that had to wait for room, or for an endpoint that is there and listens."),
     SERIES("sluiced_pool_queue_seconds", "pool", HISTOGRAM, POOL, SL_POOL_QUEUE_TIME,
            "How long they waited, whatever came of it. Those refused or given up are in "
            "sluiced_requests_total, by reason queue_full and queue_timeout."),
