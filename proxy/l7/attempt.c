@@ -239,6 +239,7 @@ static void assign(struct sl_exchange *x, const struct aim *aim)
     sl_admission_begin(x);
     sl_admission_hold_place(x, aim->place);
     move_to(x, aim->side);
+    sl_retry_resume(x);
     x->set = aim->set;
     x->endpoint = aim->ep;
     x->holds_connection = aim->connects;
@@ -307,13 +308,22 @@ static void end_with_failure(struct sl_exchange *x, enum sl_refusal why)
     sl_exchange_fail(x, x->last_failure);
 }
 
+/* A retry knows by now what to tell the client, and does not wait for who is busy. */
+static bool may_wait(const struct sl_exchange *x, enum sl_attempt_room room)
+{
+    if (room == SL_ATTEMPT_NO_ENDPOINT) {
+        return x->retries_n == 0 && x->tried_n == 0;
+    }
+    return room == SL_ATTEMPT_ALL_REFUSE || x->retries_n == 0 || x->wait_due_ms != 0;
+}
+
 void sl_attempt_begin(struct sl_exchange *x)
 {
     const struct sl_view_side *where = x->side;
     enum sl_attempt_room room = SL_ATTEMPT_ALL_REFUSE; /* as far as x may ask at a time */
     bool asked_many = x->unsent_n >= SL_EXCHANGE_UNSENT_MAX_N;
 
-    if (asked_many && (x->retry_of != NULL || x->last_failure != SL_REASON_UPSTREAM_REFUSED)) {
+    if (asked_many && x->last_failure != SL_REASON_UPSTREAM_REFUSED) {
         end_with_failure(x, SL_REFUSAL_ATTEMPTS);
         return;
     }
@@ -323,10 +333,10 @@ void sl_attempt_begin(struct sl_exchange *x)
     if (room == SL_ATTEMPT_BEGUN) {
         return;
     }
-    /* What was sent once has taken its part of the pool's retries: that is not to lie idle. */
-    if (x->retry_of != NULL || (x->tried_n > 0 && room == SL_ATTEMPT_NO_ENDPOINT)) {
+    if (!may_wait(x, room)) {
         end_with_failure(x, SL_REFUSAL_NO_ENDPOINT);
     } else {
+        sl_retry_end(x); /* the pool's retries are for those that run */
         sl_admission_hold_place(x, NULL);
         move_to(x, where);
         sl_admission_wait(x, room);

@@ -92,6 +92,14 @@ void sl_retry_end(struct sl_exchange *x)
     }
 }
 
+void sl_retry_resume(struct sl_exchange *x)
+{
+    if (x->retries_n > 0 && x->retry_of == NULL) {
+        x->retry_of = &x->side->pool->pool->retries;
+        sl_retry_budget_resume(x->retry_of);
+    }
+}
+
 void sl_retry_count(struct sl_exchange *x, enum sl_refusal refusal)
 {
     sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES_REFUSED + (size_t)refusal, 1);

@@ -44,6 +44,10 @@ bool sl_retry_take(struct sl_exchange *x) SL_MUST_CHECK;
 /* Gives back the one that x has, wherever it took it. Later calls do nothing. */
 void sl_retry_end(struct sl_exchange *x);
 
+/* x, which is sent now, gave its retry back while it waited: it counts again where it is, asked or
+ * not, for it had been granted. Otherwise does nothing. */
+void sl_retry_resume(struct sl_exchange *x);
+
 void sl_retry_count(struct sl_exchange *x, enum sl_refusal refusal);
 
 /* Whether any answer, or none, could make the request be sent again: else its body is of no use

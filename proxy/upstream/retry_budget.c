@@ -92,6 +92,11 @@ void sl_retry_budget_undo(struct sl_retry_budget *b, uint32_t worker_idx, uint64
     sl_rate_take_back(&b->cells[worker_idx].retries, now_ms);
 }
 
+void sl_retry_budget_resume(struct sl_retry_budget *b)
+{
+    atomic_fetch_add_explicit(&b->running_n, 1, memory_order_relaxed);
+}
+
 void sl_retry_budget_done(struct sl_retry_budget *b)
 {
     uint32_t before_n = atomic_fetch_sub_explicit(&b->running_n, 1, memory_order_relaxed);

@@ -48,6 +48,9 @@ bool sl_retry_budget_try(struct sl_retry_budget *b, uint32_t worker_idx, uint64_
     SL_MUST_CHECK;
 void sl_retry_budget_done(struct sl_retry_budget *b);
 
+/* One that was granted, and done for a while, runs again; done follows. */
+void sl_retry_budget_resume(struct sl_retry_budget *b);
+
 /* The same for one that runs and is to be followed by another in its place: done once for both. */
 bool sl_retry_budget_try_next(struct sl_retry_budget *b, uint32_t worker_idx, uint64_t now_ms)
     SL_MUST_CHECK;

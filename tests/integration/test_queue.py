@@ -69,6 +69,14 @@ def expect_queued(proxy: Sluiced, count: int) -> None:
                f"{count} to be queued", lambda: proxy.status()["pools"])
 
 
+def expect_held(proxy: Sluiced, **counts: int) -> None:
+    """Waits until so much is counted in the pool, all at a time."""
+    def held() -> Dict[str, int]:
+        status = named(proxy.status()["pools"], "chat")
+        return {what: status[what] for what in counts}
+    wait_until(lambda: held() == counts, 10, f"{counts}", held)
+
+
 def ask(proxy: Sluiced, wires: Any, target: str, **options: Any) -> Wire:
     """A request on a connection of its own, which is not waited for."""
     wire = wires(proxy)
@@ -364,6 +372,26 @@ def test_requests_wait_while_all_refuse_and_go_to_the_first_that_listens(sluiced
     assert [r.body for r in server.requests if r.target == "/body"] == [body]
     assert {line["reason"] for line in proxy.access_log(5)} == {"ok"}
     assert proxy.metric("sluiced_pool_nobody_total", pool="chat") == 0
+
+
+def test_what_ran_where_all_were_killed_waits_as_well(sluiced, model, ports, wires):
+    """A GET was sent, and is a retry from then on: it holds none while it waits. A POST was too."""
+    server, (dead,) = model(), ports(1).addresses
+    server.process.signal(signal.SIGSTOP)  # its kernel takes requests still
+    proxy = sluiced(config({"chat": pool(server.address, dead, health="off", queue=LONG,
+                                         limits={"in_flight": 4})}, workers=1))
+    asked = [ask(proxy, wires, "/version") for _ in range(2)]
+    posted = wires(proxy)
+    posted.send(request_bytes("POST", "/echo", b"once"))
+    wait_until(lambda: proxy.endpoint("chat", server.address)["in_flight"] == 3, 10,
+               "all to be sent", proxy.status)
+    server.kill()
+    assert posted.reader.response().status == 502
+    expect_held(proxy, queued=2, retries=0, places=0)
+    server.restart()
+    assert [wire.reader.response().status for wire in asked] == [200] * 2
+    assert [line["reason"] for line in proxy.access_log(3)] == ["upstream_reset", "ok", "ok"]
+    expect_held(proxy, queued=0, retries=0, places=0)
 
 
 def test_nobody_who_refuses_is_flooded_by_those_that_wait(sluiced, ports, wires):
