@@ -115,6 +115,9 @@ class Pods(List[Pod]):
             pod.reap()
 
     def kill(self) -> None:
-        """All of them."""
+        """All of them at once."""
         for pod in self:
-            pod.kill()
+            if pod.process is not None:
+                pod.process.kill()
+        for pod in self:
+            pod.reap()

@@ -7,6 +7,7 @@ AVOIDED = ("It has not taken the pod out: its global least-connections passes ov
            "sluiced has ejected it, and asks its probes or a trial before it gives it requests again.")
 TWO = ("least_request compares two pods at random, which is as good with many proxies, where leastconn compares all: "
        "with four requests in flight the faulty one is now and then the less busy of the two.")
+WAITED = "It answers those who waited in its queue; the others had failed them at once."
 
 WHY: Dict[Tuple[str, str], str] = {
     ("kill -STOP", "back"): AVOIDED,
@@ -21,13 +22,10 @@ WHY: Dict[Tuple[str, str], str] = {
     ("slow drip", "back"): "It sent requests there all the time, which its p99 shows.",
     ("one pod 10x slower", "p99"): TWO + " `balance: peak_ewma`, which goes by latency as well, is for that.",
     ("one pod 10x slower", "left alone"): TWO + " The pod is slow and not faulty: it keeps a part of the load.",
-    ("all pods killed and back", "failed"):
-        "The pods stay named, so that each request tries four of them, all refuse, and that is its answer; retries "
-        "that back off (Envoy) carry some requests over the end of the fault. What discovery says is gone is waited "
-        "for in the queue, as the next case shows.",
+    ("all pods killed and back", "p99"): WAITED,
     ("200 ms delay", "p99"):
         "It is the round trips of connections that are opened: two more for each new one; kept ones end after 3 s "
         "(`keepalive_idle`), below the idle limit of uvicorn, where the others keep them for longer.",
-    ("all pods gone and back", "p99"): "It answers those who waited in its queue; the others had failed them at once.",
+    ("all pods gone and back", "p99"): WAITED,
     ("all pods gone and back", "back"): "A file that discovery reads is applied once it has settled.",
 }
