@@ -45,7 +45,8 @@ static void tell(struct sl_l7 *w, uint32_t worker_idx)
 }
 
 /* Whether somebody of another worker goes before x, who is the next one here. That worker is told,
- * and has a moment to take what room there is. */
+ * once, and has a moment to take what room there is: it may have nothing but to tell us the same of
+ * another pool. */
 static bool must_yield(struct sl_exchange *x)
 {
     struct sl_pool_queue_cell *cell = cell_of(x);
@@ -66,8 +67,8 @@ static bool must_yield(struct sl_exchange *x)
     }
     if (cell->yields_until_ms == 0) {
         cell->yields_until_ms = now_ms + SL_ADMISSION_LOOK_MS;
+        tell(x->w, before);
     }
-    tell(x->w, before);
     return true;
 }
 
@@ -234,10 +235,11 @@ void sl_admission_want_connection(struct sl_exchange *x, const struct sl_view_si
         x->lacked_connection = true;
         sl_series_add(side->pool->series, w->idx, SL_POOL_CONNECTION_WAITS, 1);
     }
-    if (w->workers_n == 1) {
+    if (w->workers_n == 1 || !sl_pool_connections_want(&side->pool->pool->connections, w->idx,
+                                                       sl_loop_now_ms(w->loop)))
+    {
         return;
     }
-    sl_pool_connections_want(&side->pool->pool->connections, w->idx);
     for (uint32_t i = 0; i < w->workers_n; i++) {
         if (i != w->idx) {
             atomic_store_explicit(&w->peers[i]->waiting.asked, true, memory_order_release);
@@ -249,14 +251,15 @@ void sl_admission_want_connection(struct sl_exchange *x, const struct sl_view_si
 void sl_admission_wake(struct sl_exchange *x)
 {
     struct sl_pool_queue *q = queue_of(x);
+    uint32_t idx = x->w->idx;
 
     if (sl_pool_queue_waiting_n(q) == 0) {
         return;
     }
-    if (cell_of(x)->n > 0) {
+    const struct sl_waiter *first = sl_pool_queue_first(q, idx);
+    tell(x->w, sl_pool_queue_before(q, idx, first != NULL ? first->rank_ms : UINT64_MAX));
+    if (first != NULL) {
         sl_admission_look(x->w);
-    } else {
-        tell(x->w, sl_pool_queue_before(q, x->w->idx, UINT64_MAX));
     }
 }
 

@@ -53,9 +53,14 @@ bool sl_pool_connections_are_full(const struct sl_pool_connections *c)
     return max_n != 0 && load(&c->open_n) >= max_n;
 }
 
-void sl_pool_connections_want(struct sl_pool_connections *c, uint32_t worker_idx)
+bool sl_pool_connections_want(struct sl_pool_connections *c, uint32_t worker_idx, uint64_t now_ms)
 {
+    uint64_t asked_ms = atomic_load_explicit(&c->asked_ms, memory_order_relaxed);
+
     atomic_store_explicit(&c->wanted_by, worker_idx + 1, memory_order_relaxed);
+    return now_ms >= asked_ms + SL_CONNECTIONS_ASK_MS &&
+           atomic_compare_exchange_strong_explicit(&c->asked_ms, &asked_ms, now_ms,
+                                                   memory_order_relaxed, memory_order_relaxed);
 }
 
 bool sl_pool_connections_are_wanted(const struct sl_pool_connections *c, uint32_t worker_idx)

@@ -21,11 +21,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define SL_CONNECTIONS_ASK_MS 5
+
 struct sl_pool_connections {
     _Alignas(64) _Atomic uint32_t open_n; /* on all workers, idle ones included */
     _Alignas(64) _Atomic uint32_t max_n;  /* 0: no limit */
     _Atomic uint32_t per_endpoint_max_n;  /* likewise */
     _Atomic uint32_t wanted_by;           /* a worker's index + 1; 0: no idle one is wanted */
+    _Atomic uint64_t asked_ms;            /* the others, the last time */
 };
 
 /* Counts one to ep that is about to be opened, given back when it was closed. False: the pool or ep
@@ -35,8 +38,11 @@ void sl_pool_connections_give(struct sl_pool_connections *c, struct sl_endpoint 
 
 bool sl_pool_connections_are_full(const struct sl_pool_connections *c);
 
-/* A request on this worker would be served if an idle one were closed elsewhere. */
-void sl_pool_connections_want(struct sl_pool_connections *c, uint32_t worker_idx);
+/* A request on this worker would be served if an idle one were closed elsewhere. Returns whether the
+ * others are to be asked now: not again each time that somebody looks in vain, for whoever is asked
+ * looks too. */
+bool sl_pool_connections_want(struct sl_pool_connections *c, uint32_t worker_idx, uint64_t now_ms)
+    SL_MUST_CHECK;
 
 /* Whether another worker than this one said so. */
 bool sl_pool_connections_are_wanted(const struct sl_pool_connections *c, uint32_t worker_idx);

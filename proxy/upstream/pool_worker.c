@@ -258,29 +258,33 @@ static struct sl_endpoint *knock(const struct sl_endpoint_set *set, const struct
 }
 
 /* Whether somebody would do in this tier, of which nobody was picked: it lacked room, also where it
- * has some by now, since a request ended on another worker. O(members), where there are caps. */
+ * has some by now, since a request ended on another worker. A connection is what lacks if it does
+ * at any of them. O(members), where there are caps. */
 static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx, enum sl_tier tier)
 {
     const struct sl_pool *pool = set->pool;
+    bool caps_connections =
+        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed) != 0;
+    bool found = false;
+    bool lacks = false;
 
-    if (tier != SL_TIER_REFUSING &&
-        atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0 &&
-        atomic_load_explicit(&pool->connections.per_endpoint_max_n, memory_order_relaxed) == 0)
+    if (tier != SL_TIER_REFUSING && !caps_connections &&
+        atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0)
     {
         return false;
     }
-    for (size_t i = 0; i < set->members_n; i++) {
+    for (size_t i = 0; i < set->members_n && (!found || (caps_connections && !lacks)); i++) {
         const struct sl_member *m = &set->members[i];
-        bool lacks = !sl_endpoint_is_full(m->endpoint) &&
-                     sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx);
         if (would_do(m, ctx, tier)) {
-            if (ctx->connection != NULL) {
-                ctx->connection->lacks = lacks;
-            }
-            return true;
+            found = true;
+            lacks = !sl_endpoint_is_full(m->endpoint) &&
+                    sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx);
         }
     }
-    return false;
+    if (found && ctx->connection != NULL) {
+        ctx->connection->lacks = lacks;
+    }
+    return found;
 }
 
 bool sl_pool_has_ready(const struct sl_endpoint_set *set, const struct sl_pick *ctx)

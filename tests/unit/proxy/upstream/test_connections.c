@@ -9,6 +9,7 @@ enum {
     ROUNDS_N = 20000,
     POOL_MAX_N = 3,
     ENDPOINT_MAX_N = 2,
+    NOW_MS = 100000,
 };
 
 static void without_a_limit_they_are_only_counted(void **state)
@@ -52,11 +53,24 @@ static void who_wants_one_does_not_ask_itself(void **state)
     (void)state;
 
     assert_false(sl_pool_connections_are_wanted(&c, 0));
-    sl_pool_connections_want(&c, 0);
+    assert_true(sl_pool_connections_want(&c, 0, NOW_MS));
     assert_false(sl_pool_connections_are_wanted(&c, 0));
     assert_true(sl_pool_connections_are_wanted(&c, 1));
     sl_pool_connections_gave(&c);
     assert_false(sl_pool_connections_are_wanted(&c, 1));
+}
+
+static void the_others_are_asked_once_in_a_while(void **state)
+{
+    struct sl_pool_connections c = {0};
+    (void)state;
+
+    assert_true(sl_pool_connections_want(&c, 0, NOW_MS));
+    assert_false(sl_pool_connections_want(&c, 0, NOW_MS));
+    assert_false(sl_pool_connections_want(&c, 1, NOW_MS - 1)); /* its turn began earlier */
+    assert_true(sl_pool_connections_are_wanted(&c, 0));        /* heard when one is idle */
+    assert_false(sl_pool_connections_want(&c, 1, NOW_MS + SL_CONNECTIONS_ASK_MS - 1));
+    assert_true(sl_pool_connections_want(&c, 1, NOW_MS + SL_CONNECTIONS_ASK_MS));
 }
 
 struct thread {
@@ -120,6 +134,7 @@ int main(void)
         cmocka_unit_test(without_a_limit_they_are_only_counted),
         cmocka_unit_test(who_is_refused_by_the_endpoint_leaves_nothing_at_the_pool),
         cmocka_unit_test(who_wants_one_does_not_ask_itself),
+        cmocka_unit_test(the_others_are_asked_once_in_a_while),
         cmocka_unit_test(threads_never_exceed_a_limit_and_lose_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -640,6 +640,45 @@ static void an_endpoint_at_its_limit_is_picked_for_an_idle_connection_only(void 
     fixture_fini(&f);
 }
 
+/* The first member runs as many requests as it may; the other one's connection lies idle on another
+ * worker, which is to be asked for it. */
+static void a_connection_is_what_lacks_whoever_is_full_besides(void **state)
+{
+    const struct sl_limits_config limits = {.per_endpoint_n = 1, .connections_per_endpoint_n = 1};
+    struct sl_pick_connection connection = {0};
+    struct sl_pick ctx = {.now_ms = NOW_MS, .connection = &connection};
+    struct sl_endpoint *picked[2];
+    enum sl_tier tier;
+    struct fixture f;
+    (void)state;
+
+    fixture_init(&f, "round_robin");
+    sl_pool_set_limits(f.pool, &limits);
+    take(&f, build(&f, 0, 2));
+    struct sl_endpoint_set *set = sl_pool_pin(f.pool, 0);
+    for (size_t i = 0; i < 2; i++) {
+        picked[i] = sl_pool_pick(set, 0, &ctx, &tier);
+        assert_non_null(picked[i]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct sl_endpoint *idle = set->members[i].endpoint;
+        sl_pool_done(set, 0, idle, &good, NOW_MS); /* its connection stays */
+        connection = (struct sl_pick_connection){0};
+        assert_null(sl_pool_pick(set, 0, &ctx, &tier));
+        check(connection.lacks, "member %zu could be had", i);
+        connection = (struct sl_pick_connection){0};
+        lay_idle(idle, 1);
+        assert_ptr_equal(sl_pool_pick(set, 0, &ctx, &tier), idle); /* it is full again */
+        lay_idle(idle, 0);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        sl_pool_done(set, 0, picked[i], &good, NOW_MS);
+        sl_pool_connections_give(&f.pool->connections, picked[i]);
+    }
+    sl_pool_unpin(set, 0);
+    fixture_fini(&f);
+}
+
 /* A policy during whose pick another worker's request ends where this one finds nobody. */
 static struct sl_endpoint_set *raced;
 
@@ -1021,6 +1060,7 @@ int main(void)
         cmocka_unit_test(who_gets_room_between_two_looks_is_not_given_up),
         cmocka_unit_test(a_pick_takes_the_connection_that_it_needs),
         cmocka_unit_test(an_endpoint_at_its_limit_is_picked_for_an_idle_connection_only),
+        cmocka_unit_test(a_connection_is_what_lacks_whoever_is_full_besides),
         cmocka_unit_test(who_is_full_is_passed_over_whatever_the_policy),
         cmocka_unit_test(a_new_endpoint_is_taken_where_all_others_are_full),
         cmocka_unit_test(who_is_drained_by_hand_is_not_waited_for_when_it_is_full),
