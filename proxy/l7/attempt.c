@@ -211,9 +211,6 @@ static void move_to(struct sl_exchange *x, const struct sl_view_side *side)
     if (side == x->side) {
         return;
     }
-    if (x->side == x->home) {
-        sl_series_add(x->home->pool->series, x->w->idx, SL_POOL_FALLBACKS, 1);
-    }
     if (x->attempts_n > 0) {
         sl_admission_wake(x); /* where it has had a place */
     }
@@ -249,6 +246,10 @@ static void connect_assigned(struct sl_exchange *x)
         sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
+    }
+    if (x->side != x->home && !x->fell_back) {
+        x->fell_back = true;
+        sl_series_add(x->home->pool->series, x->w->idx, SL_POOL_FALLBACKS, 1);
     }
     sl_endpoint_count(x->endpoint, x->w->idx, SL_ENDPOINT_REQUESTS);
     x->last = x->endpoint;

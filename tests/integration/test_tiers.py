@@ -168,6 +168,7 @@ def test_limits_and_queue_are_those_of_the_pool_that_serves(sluiced, upstream, t
     wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="spare") == 1, 10, "the second")
     listed(path, main.address)
     assert wires[1].reader.response().body == b"main"
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == 1  # the second only waited
     gate.set()
     assert wires[0].reader.response().body == b"spare"
 
@@ -258,6 +259,7 @@ def test_retry_that_waits_holds_what_it_needs_of_the_fallback(sluiced, upstream)
     assert not spare.requests
     assert proxy.endpoint("spare", spare.address)["requests"] == 0
     assert proxy.access_log(2)[-1]["reason"] == "client_gone"
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == 0
 
 
 def test_retry_that_has_waited_runs_at_the_fallback(sluiced, upstream):
