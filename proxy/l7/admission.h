@@ -43,6 +43,9 @@ void sl_admission_wait(struct sl_exchange *x, bool lacks_endpoints);
 /* x, which may have waited where it is, is sent. */
 void sl_admission_begin(struct sl_exchange *x);
 
+/* x, which waits, waits here no more: for it will be elsewhere. */
+void sl_admission_leave(struct sl_exchange *x);
+
 /* x has ended, whatever it did. Once, and before it is counted and logged. */
 void sl_admission_end(struct sl_exchange *x);
 

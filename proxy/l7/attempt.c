@@ -288,8 +288,16 @@ static enum sl_attempt_room try_from(struct sl_exchange *x, const struct sl_view
 enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
 {
     const struct sl_view_side *where;
+    enum sl_attempt_room room = try_from(x, &where);
 
-    return try_from(x, &where);
+    if (room == SL_ATTEMPT_BEGUN || where == x->side) {
+        return room;
+    }
+    /* It would keep those behind it waiting for what is none of theirs. */
+    sl_admission_leave(x);
+    move_to(x, where);
+    sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
+    return SL_ATTEMPT_BEGUN;
 }
 
 void sl_attempt_begin(struct sl_exchange *x)

@@ -181,6 +181,80 @@ def test_limits_and_queue_are_those_of_the_pool_that_serves(sluiced, upstream, t
         wire.close()
 
 
+def two_gates(sluiced: Any, upstream: Any, path: Path, *first: str) -> Any:
+    """A pool and its fallback, of one place each, whose first requests wait at gates. What is asked
+    for below /spare goes straight to the fallback."""
+    gates = {name: threading.Event() for name in ("main", "spare")}
+    ups = {name: upstream([[Wait(gate), answer_bytes(name.encode())], [answer_bytes(name.encode())]])
+           for name, gate in gates.items()}
+
+    def one() -> Dict[str, Any]:
+        return {"health": "off", "limits": {"in_flight": 1}, "queue": {"timeout": "60s"}}
+
+    listed(path, *(ups[name].address for name in first))
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(path)}, "fallback": "spare", **one()},
+        "spare": pool(ups["spare"].address, **one()),
+    }, [route("spare", "/spare", "spare"), route("chat", "/")], workers=1))
+    return proxy, gates, ups
+
+
+def sent(proxy: Sluiced, path: str = "/") -> Wire:
+    """A client that has asked and waits for its answer."""
+    wire = Wire(proxy.address("edge"))
+    wire.send(request_bytes("GET", path))
+    return wire
+
+
+def wait_queued(proxy: Sluiced, **queued: int) -> None:
+    def same() -> bool:
+        pools = proxy.status()["pools"]
+        return {name: named(pools, name)["queued"] for name in queued} == queued
+
+    wait_until(same, 10, f"{queued} to wait", proxy.status)
+
+
+def test_who_waits_at_the_fallback_goes_back_to_a_pool_that_has_someone(sluiced, upstream, tmp_path):
+    """Without room there yet it waits there, and keeps nobody of the fallback's own waiting."""
+    path = tmp_path / "endpoints.json"
+    proxy, gates, ups = two_gates(sluiced, upstream, path)
+    wires = [sent(proxy)]
+    wait_until(lambda: ups["spare"].requests, 10, "the first")
+    for n, target in enumerate(("/", "/", "/spare"), 1):
+        wires.append(sent(proxy, target))
+        wait_queued(proxy, chat=0, spare=n)
+    listed(path, ups["main"].address)
+    wait_until(lambda: ups["main"].requests, 10, "the second")
+    wait_queued(proxy, chat=1, spare=1)
+    gates["spare"].set()
+    assert [wires[i].reader.response().body for i in (0, 3)] == [b"spare", b"spare"]
+    wait_queued(proxy, chat=1, spare=0)
+    gates["main"].set()
+    assert [wires[i].reader.response().body for i in (1, 2)] == [b"main", b"main"]
+    for wire in wires:
+        wire.close()
+
+
+def test_who_waits_at_a_pool_that_loses_all_waits_at_the_fallback(sluiced, upstream, tmp_path):
+    """In turn with those who wait there; and in vain nowhere."""
+    path = tmp_path / "endpoints.json"
+    proxy, gates, ups = two_gates(sluiced, upstream, path, "main")
+    wires = [sent(proxy), sent(proxy, "/spare")]
+    wait_until(lambda: ups["main"].requests and ups["spare"].requests, 10, "the first two")
+    wires.append(sent(proxy))
+    wait_queued(proxy, chat=1, spare=0)
+    wires.append(sent(proxy, "/spare"))
+    wait_queued(proxy, chat=1, spare=1)
+    listed(path)
+    wait_queued(proxy, chat=0, spare=2)
+    gates["spare"].set()
+    assert [wires[i].reader.response().body for i in (1, 2, 3)] == [b"spare"] * 3
+    gates["main"].set()
+    assert wires[0].reader.response().body == b"main"
+    for wire in wires:
+        wire.close()
+
+
 def test_who_waits_for_an_endpoint_is_served_when_the_fallback_has_one(sluiced, model, tmp_path):
     spare = model("--version", "spare")
     paths: Dict[str, Path] = {name: tmp_path / f"{name}.json" for name in ("chat", "spare")}
