@@ -67,8 +67,9 @@ int sl_check_zones(struct sl_decoder *d, const struct sl_config *c)
         }
         const char *why = why_no_zones(&pool->discover);
         if (why == NULL && is_auto(pool->prefer_zone) && !can_know_own(c)) {
-            why = "auto needs kubernetes.zone, the name of a zone, or a pool in Kubernetes that "
-                  "asks for that of our node; or write the name here";
+            why =
+                "auto needs kubernetes.zone, the name of a zone, or a pool in Kubernetes that "
+                "asks for that of our node; or write the name here";
         }
         worst = sl_decode_worse(worst, why != NULL ? refuse(d, pool, why) : SL_OK);
     }

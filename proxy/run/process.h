@@ -41,6 +41,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SL_SYNC_WAIT_MS 10000 /* what a view waits for its pools' first endpoints */
 #define SL_ERROR_TEXT_BYTES 4096
@@ -201,6 +202,12 @@ void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
 void sl_workers_look(struct sl_process *p);
 uint32_t sl_workers_open_n(const struct sl_process *p);
 
+/* Of config: NULL is like NULL alone. */
+static inline bool sl_same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 /* pools.c */
 struct sl_run_pool *sl_run_pool_find(struct sl_process *p, const char *name);
 
@@ -220,6 +227,12 @@ void sl_run_pool_unref(struct sl_run_pool *rp);
 /* What a source found, or (cached) what was written down of it. */
 void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached);
 void sl_run_source_status(const struct sl_run_source *rs, struct sl_source_status *out);
+
+/* pool_checks.c. A failure leaves the checks as they are. */
+int sl_run_pool_update_checks(struct sl_run_pool *rp, const struct sl_config *config,
+                              const struct sl_pool_config *conf, struct sl_error *err)
+    SL_MUST_CHECK;
+void sl_run_pool_stop_checks(struct sl_run_pool *rp);
 
 /* last_set.c. init before the source starts; begin after it, where no set is known yet: the one on
  * disk is used should the source fail. end writes what is not on disk. */
