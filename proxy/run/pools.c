@@ -82,20 +82,6 @@ static void post_doubt(void *owner)
 
 /* ---- Sets */
 
-/* The zone that rp prefers; NULL: none, or not known yet. */
-static const char *preferred_zone(const struct sl_run_pool *rp)
-{
-    const char *ours = rp->config->kubernetes.zone;
-
-    if (rp->conf->prefer_zone == NULL || strcmp(rp->conf->prefer_zone, "auto") != 0) {
-        return rp->conf->prefer_zone;
-    }
-    if (ours != NULL && strcmp(ours, "auto") != 0) {
-        return ours;
-    }
-    return rp->process->own_zone[0] != '\0' ? rp->process->own_zone : NULL;
-}
-
 static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
 {
     const struct sl_run_source *rs = rp->running;
@@ -103,7 +89,7 @@ static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
         .items = rs->found,
         .n = rs->found_n,
         .received_us = rs->received_us,
-        .own_zone = preferred_zone(rp),
+        .own_zone = sl_own_zone(rp),
     };
     struct sl_endpoint_set *set;
     struct set_return *r = sl_alloc(sizeof(*r));
@@ -131,8 +117,7 @@ static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
     return SL_OK;
 }
 
-/* Keeps the set there is when a new one cannot be made: the next snapshot tries again. */
-static void publish_or_log(struct sl_run_pool *rp)
+void sl_run_pool_publish(struct sl_run_pool *rp)
 {
     struct sl_error err;
 
@@ -148,34 +133,12 @@ static void publish_or_log(struct sl_run_pool *rp)
     }
 }
 
-/* Whether the set in force goes by another zone than it should. */
-static bool is_of_other_zone(const struct sl_run_pool *rp)
-{
-    const struct sl_endpoint_set *set = rp->pool->newest;
-
-    return set != NULL && !sl_same_text(set->own_zone, preferred_zone(rp));
-}
-
-static void learn_zone(struct sl_process *p, const char *zone)
-{
-    if (strcmp(p->own_zone, zone) == 0 || p->ending) {
-        return;
-    }
-    (void)snprintf(p->own_zone, sizeof(p->own_zone), "%s", zone); /* a label: it fits */
-    for (struct sl_list *l = p->pools.next; l != &p->pools; l = l->next) {
-        struct sl_run_pool *rp = sl_container_of(l, struct sl_run_pool, link);
-        if (!rp->ending && is_of_other_zone(rp)) {
-            publish_or_log(rp);
-        }
-    }
-}
-
 /* ---- Sources */
 
 void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached)
 {
     if (s->own_zone != NULL) {
-        learn_zone(rs->pool->process, s->own_zone);
+        sl_own_zone_learn(rs, s->own_zone);
     }
     if (rs->synced && sl_found_equal(rs->found, rs->found_n, s->items, s->n)) {
         if (rs->cached && !cached) { /* it was right, and is proven to be now */
@@ -204,7 +167,7 @@ void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, b
         return; /* the workers have let go of everything */
     }
     if (rs == rs->pool->running) {
-        publish_or_log(rs->pool);
+        sl_run_pool_publish(rs->pool);
     }
     sl_reload_pool_synced(rs->pool->process);
 }
@@ -382,8 +345,8 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
         rp->next = NULL;
         rebuild = true;
     }
-    if ((rebuild || is_of_other_zone(rp)) && rp->running->synced) {
-        publish_or_log(rp);
+    if (rebuild && rp->running->synced) {
+        sl_run_pool_publish(rp);
     }
     if (other_cache && rp->running->synced) {
         sl_last_set_found(rp->running);

@@ -187,3 +187,42 @@ def test_a_node_that_gets_its_zone_later(cluster, namespace, fleet, start, away)
     wait_zone(proxy, "zone-b")
     wait_zone(proxy, "zone-b", "listed")
     assert set(proxy.served_by(20)) == {far.address}
+
+
+def test_a_node_named_by_a_reload_is_ours_from_then_on(cluster, namespace, fleet, start, away):
+    """Also where its zone is not known, as that of the one before was."""
+    cluster.read_all(namespace)
+    cluster.node("node-bare")
+    near, far = two(namespace, fleet, away)
+    pools = {"llama": pool(namespace, **AUTO)}
+    proxy = start(node=None, kubernetes={"zone": None, "node": away}, pools=pools)
+    proxy.wait_endpoints("llama", [near, far])
+    wait_zone(proxy, "zone-b")
+    proxy.kubernetes["node"] = "node-bare"
+    proxy.reconfigure(pools=pools)
+    wait_zone(proxy, "")
+    assert set(proxy.served_by(40)) == {near.address, far.address}
+    proxy.kubernetes["node"] = NODE
+    proxy.reconfigure(pools=pools)
+    wait_zone(proxy, ZONE)
+    assert set(proxy.served_by(20)) == {near.address}
+
+
+def test_a_zone_learned_late_takes_nothing_from_a_pool_that_waits_for_its_source(
+    cluster, namespace, fleet, start, away, tmp_path
+):
+    """It goes on with the endpoints of the source before: the new one has found none yet."""
+    cluster.read_all(namespace)
+    cluster.node("node-late")
+    near, far = two(namespace, fleet, away)
+    found = {"llama": pool(namespace, **AUTO)}
+    listed = {"discover": {"static": [{"address": near.address, "zone": ZONE}]}, **AUTO}
+    routes = [{"name": "all", "match": {"path": "/"}, "pool": "listed"}]
+    proxy = start(node="node-late", pools={**found, "listed": listed}, routes=routes)
+    proxy.wait_endpoints("llama", [near, far])
+    listed = {"discover": {"file": str(tmp_path / "missing.json")}, **AUTO}
+    proxy.reconfigure(timeout=30, pools={**found, "listed": listed}, routes=routes)
+    assert set(proxy.served_by(4)) == {near.address}
+    cluster.node("node-late", "zone-b")
+    wait_zone(proxy, "zone-b")
+    assert set(proxy.served_by(4)) == {near.address}
