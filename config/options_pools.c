@@ -432,7 +432,8 @@ static const struct sl_option pool_rows[] = {
              "7, by weight; of fewer they take 1.4 times the part that is ready, and the others "
              "the rest, by whatever policy. What an endpoint of the zone has no room for goes to "
              "the others at once. `auto`: where we run, by `kubernetes.zone` or "
-             "`kubernetes.node`; until that is known all zones are alike. Endpoints have the zone "
+             "`kubernetes.node`; until that is known, and while nobody is ready in any zone, all "
+             "zones are alike. Endpoints have the zone "
              "that EndpointSlices, a file or `static` says; hints of EndpointSlices are not looked "
              "at, for they leave nobody to go to. The zone must bear what it is asked: "
              "`limits.per_endpoint` says how much that is. Absent: all zones are alike."},

@@ -36,22 +36,42 @@ static int refuse(struct sl_decoder *d, const struct sl_pool_config *pool, const
                             sl_error_set(&d->err, SL_ECONFIG, sl_decode_at(d, prefer), "%s", why));
 }
 
+/* Why nobody could ever be in the zone, as d finds its endpoints; NULL: they may be. */
+static const char *why_no_zones(const struct sl_discover_config *d)
+{
+    const struct sl_kubernetes_config *k = &d->kubernetes;
+
+    if (d->kind == SL_DISCOVER_DNS) {
+        return "means nothing to dns, which knows no zones; remove it";
+    }
+    if (d->kind != SL_DISCOVER_KUBERNETES) {
+        return NULL;
+    }
+    if (k->service == NULL && k->slices == NULL) {
+        return "means nothing without EndpointSlices, as pods say no zone; discover by service or "
+               "slices, or remove it";
+    }
+    return k->api == SL_KUBE_API_ENDPOINTS
+               ? "means nothing to api: endpoints, which know no zones; remove one of them"
+               : NULL;
+}
+
 int sl_check_zones(struct sl_decoder *d, const struct sl_config *c)
 {
     int worst = SL_OK;
 
     for (size_t i = 0; i < c->pools_n && worst != SL_ENOMEM; i++) {
         const struct sl_pool_config *pool = &c->pools[i];
-        int rc = SL_OK;
-
-        if (pool->prefer_zone != NULL && pool->discover.kind == SL_DISCOVER_DNS) {
-            rc = refuse(d, pool, "means nothing to dns, which knows no zones; remove it");
-        } else if (is_auto(pool->prefer_zone) && !can_know_own(c)) {
-            rc = refuse(d, pool,
-                        "auto needs kubernetes.zone, the name of a zone, or a pool in Kubernetes "
-                        "that asks for that of our node; or write the name here");
+        if (pool->prefer_zone == NULL) {
+            continue;
         }
-        worst = sl_decode_worse(worst, rc);
+        const char *why = why_no_zones(&pool->discover);
+        if (why == NULL && is_auto(pool->prefer_zone) && !can_know_own(c)) {
+            why =
+                "auto needs kubernetes.zone, the name of a zone, or a pool in Kubernetes that "
+                "asks for that of our node; or write the name here";
+        }
+        worst = sl_decode_worse(worst, why != NULL ? refuse(d, pool, why) : SL_OK);
     }
     return worst;
 }

@@ -178,6 +178,19 @@ static int make_parts(struct sl_kubernetes *k, struct sl_error *err)
     return rc;
 }
 
+static const char no_node[] =
+    "zone: auto needs the name of the node in the environment variable NODE_NAME";
+
+/* The environment stays as it is: said once, whatever number of pools. */
+static void lack_node(struct sl_kubernetes *k)
+{
+    k->lacks_node = true;
+    if (!k->watches->said_no_node) {
+        k->watches->said_no_node = true;
+        sl_log(SL_LOG_WARN, "discovery_zone_unknown", {"error", SL_LOG_STR(no_node)});
+    }
+}
+
 /* The zone that is named, or that of a node. */
 static int join_zone(struct sl_kubernetes *k, const struct sl_config *config)
 {
@@ -191,9 +204,7 @@ static int join_zone(struct sl_kubernetes *k, const struct sl_config *config)
          * NOLINTNEXTLINE(concurrency-mt-unsafe) */
         node = getenv("NODE_NAME");
         if (node == NULL || !sl_resource_is_name(node)) {
-            sl_log(SL_LOG_WARN, "discovery_zone_unknown", {"pool", SL_LOG_STR(k->pool->name)},
-                   {"error", SL_LOG_STR("zone: auto needs the name of the node in the environment "
-                                        "variable NODE_NAME")});
+            lack_node(k);
             return SL_OK;
         }
     }
@@ -332,7 +343,7 @@ static void status(const struct sl_source *source, struct sl_source_status *out)
 {
     SL_ASSERT(source->ops == &sl_kubernetes_source_ops, "source %p", (const void *)source);
     const struct sl_kubernetes *k = sl_container_of_const(source, struct sl_kubernetes, base);
-    const char *const odd[] = {k->note, sl_zone_error(&k->zone_sub)};
+    const char *const odd[] = {k->note, k->lacks_node ? no_node : sl_zone_error(&k->zone_sub)};
 
     *out = (struct sl_source_status){.synced = k->pushed};
     for (size_t i = 0; i < k->parts_n; i++) {

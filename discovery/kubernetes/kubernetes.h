@@ -40,6 +40,7 @@ struct sl_kubernetes {
     struct sl_inference inference;
     struct sl_zone_sub zone_sub;
     const char *zone;                   /* that the config names, or NULL */
+    bool lacks_node;                    /* whose zone is asked for: nobody says which is ours */
     struct sl_list_watch hint;          /* are there pods for a selector that no slice matches? */
     char pods_path[SL_KUBE_PATH_BYTES]; /* of the first part */
     bool has_hint;

@@ -29,6 +29,7 @@ struct sl_watches {
     struct sl_list accesses;
     struct sl_list watches;
     struct sl_list zones; /* of zone.c */
+    bool said_no_node;    /* that nobody says which node is ours */
 };
 
 void sl_watches_init(struct sl_watches *w, struct sl_loop *loop, struct sl_fetcher *fetcher);

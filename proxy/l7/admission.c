@@ -95,19 +95,16 @@ static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
     return false;
 }
 
-/* Returns whether somebody waits still, and for room. The pool is there as long as a view names
- * it, and who is served may end at once: so one of the views is held. */
-static bool serve_queue(struct sl_l7 *w, struct sl_pool_queue_cell *cell)
+/* The pool is there as long as a view names it, and who is served may end at once: so one of the
+ * views is held. */
+static void serve_queue(struct sl_l7 *w, struct sl_pool_queue_cell *cell)
 {
     struct sl_view *view = first_of(w, cell)->view;
-    bool for_room;
 
     sl_published_pin(&view->cells[w->idx].published);
     while (cell->n > 0 && serve(cell, first_of(w, cell))) {
     }
-    for_room = cell->n > 0 && !cell->lacks_endpoints;
     sl_published_unpin(&view->published, &view->cells[w->idx].published);
-    return for_room;
 }
 
 static void look_on(struct sl_l7 *w)
@@ -117,10 +114,19 @@ static void look_on(struct sl_l7 *w)
     }
 }
 
+static bool waits_for_room(const struct sl_l7 *w)
+{
+    for (struct sl_list *l = w->waiting.queues.next; l != &w->waiting.queues; l = l->next) {
+        if (!sl_container_of(l, struct sl_pool_queue_cell, link)->lacks_endpoints) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void serve_all(struct sl_l7 *w)
 {
     struct sl_list due;
-    bool for_room = false;
 
     sl_list_take_all(&due, &w->waiting.queues);
     while (!sl_list_empty(&due)) {
@@ -128,9 +134,9 @@ static void serve_all(struct sl_l7 *w)
             sl_container_of(due.next, struct sl_pool_queue_cell, link);
         sl_list_unlink(&cell->link);
         sl_list_push_back(&w->waiting.queues, &cell->link);
-        for_room = serve_queue(w, cell) || for_room;
+        serve_queue(w, cell);
     }
-    if (for_room) {
+    if (waits_for_room(w)) { /* also who came from another queue, to one that was served before */
         look_on(w);
     } else {
         sl_timer_stop(&w->waiting.look);
@@ -360,6 +366,9 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
         x->wait_due_ms = now_ms + conf->timeout_ms;
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
+    if (cell_of(x)->n == 1) {
+        cell_of(x)->lacks_endpoints = lacks_endpoints;
+    }
     x->tried_n = 0;
     x->unsent_n = 0;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
@@ -386,6 +395,11 @@ void sl_admission_begin(struct sl_exchange *x)
     if (x->waiter.waits) {
         leave(x, true);
     }
+}
+
+void sl_admission_leave(struct sl_exchange *x)
+{
+    leave(x, false);
 }
 
 void sl_admission_end(struct sl_exchange *x)

@@ -45,6 +45,9 @@ void sl_admission_timed_out(struct sl_exchange *x);
 /* x, which may have waited where it is, is sent. */
 void sl_admission_begin(struct sl_exchange *x);
 
+/* x, which waits, waits here no more: for it will be elsewhere. */
+void sl_admission_leave(struct sl_exchange *x);
+
 /* x has ended, whatever it did. Once, and before it is counted and logged. */
 void sl_admission_end(struct sl_exchange *x);
 

@@ -221,9 +221,6 @@ static void move_to(struct sl_exchange *x, const struct sl_view_side *side)
     if (side == x->side) {
         return;
     }
-    if (x->side == x->home) {
-        sl_series_add(x->home->pool->series, x->w->idx, SL_POOL_FALLBACKS, 1);
-    }
     if (x->attempts_n > 0) {
         sl_admission_wake(x); /* where it has had a place */
     }
@@ -260,6 +257,10 @@ static void connect_assigned(struct sl_exchange *x)
         sl_retry_budget_on_request(&x->side->pool->pool->retries, x->w->idx, now_ms(x));
     } else {
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_RETRIES, 1);
+    }
+    if (x->side != x->home && !x->fell_back) {
+        x->fell_back = true;
+        sl_series_add(x->home->pool->series, x->w->idx, SL_POOL_FALLBACKS, 1);
     }
     sl_endpoint_count(x->endpoint, x->w->idx, SL_ENDPOINT_REQUESTS);
     x->last = x->endpoint;
@@ -298,8 +299,16 @@ static enum sl_attempt_room try_from(struct sl_exchange *x, const struct sl_view
 enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
 {
     const struct sl_view_side *where;
+    enum sl_attempt_room room = try_from(x, &where);
 
-    return try_from(x, &where);
+    if (room == SL_ATTEMPT_BEGUN || where == x->side) {
+        return room;
+    }
+    /* It would keep those behind it waiting for what is none of theirs. */
+    sl_admission_leave(x);
+    move_to(x, where);
+    sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
+    return SL_ATTEMPT_BEGUN;
 }
 
 static void end_with_failure(struct sl_exchange *x, enum sl_refusal why)

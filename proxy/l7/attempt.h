@@ -33,7 +33,9 @@ enum sl_attempt_room {
     SL_ATTEMPT_NO_ENDPOINT, /* none would do */
 };
 
-/* Sends x if there is room; it may be gone then. Otherwise x is as it was, but for its place. */
+/* Sends x, which waits, if there is room; where it has to wait for that in another pool, it waits
+ * there from now on, or is answered that it cannot. Begun: x is out of its queue, and may be gone.
+ * Otherwise x is as it was, but for its place. */
 enum sl_attempt_room sl_attempt_try(struct sl_exchange *x);
 
 /* Picks an endpoint and sends, now or when the connection is open; or waits for one. x may be gone

@@ -176,6 +176,7 @@ struct sl_exchange {
     bool wants_new;        /* kept connections are not to be trusted any more */
     bool holds_connection; /* one is counted for the endpoint, and not opened yet */
     bool lacked_connection;
+    bool fell_back; /* counted as one that went to a fallback */
     enum sl_reason last_failure;
 
     /* Held until it ends: x may be at another pool by then. */

@@ -82,25 +82,6 @@ static void post_doubt(void *owner)
 
 /* ---- Sets */
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/* The zone that rp prefers; NULL: none, or not known yet. */
-static const char *preferred_zone(const struct sl_run_pool *rp)
-{
-    const char *ours = rp->config->kubernetes.zone;
-
-    if (rp->conf->prefer_zone == NULL || strcmp(rp->conf->prefer_zone, "auto") != 0) {
-        return rp->conf->prefer_zone;
-    }
-    if (ours != NULL && strcmp(ours, "auto") != 0) {
-        return ours;
-    }
-    return rp->process->own_zone[0] != '\0' ? rp->process->own_zone : NULL;
-}
-
 static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
 {
     const struct sl_run_source *rs = rp->running;
@@ -108,7 +89,7 @@ static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
         .items = rs->found,
         .n = rs->found_n,
         .received_us = rs->received_us,
-        .own_zone = preferred_zone(rp),
+        .own_zone = sl_own_zone(rp),
     };
     struct sl_endpoint_set *set;
     struct set_return *r = sl_alloc(sizeof(*r));
@@ -136,8 +117,7 @@ static int publish_set(struct sl_run_pool *rp, struct sl_error *err)
     return SL_OK;
 }
 
-/* Keeps the set there is when a new one cannot be made: the next snapshot tries again. */
-static void publish_or_log(struct sl_run_pool *rp)
+void sl_run_pool_publish(struct sl_run_pool *rp)
 {
     struct sl_error err;
 
@@ -153,34 +133,12 @@ static void publish_or_log(struct sl_run_pool *rp)
     }
 }
 
-/* Whether the set in force goes by another zone than it should. */
-static bool is_of_other_zone(const struct sl_run_pool *rp)
-{
-    const struct sl_endpoint_set *set = rp->pool->newest;
-
-    return set != NULL && !same_text(set->own_zone, preferred_zone(rp));
-}
-
-static void learn_zone(struct sl_process *p, const char *zone)
-{
-    if (strcmp(p->own_zone, zone) == 0 || p->ending) {
-        return;
-    }
-    (void)snprintf(p->own_zone, sizeof(p->own_zone), "%s", zone); /* a label: it fits */
-    for (struct sl_list *l = p->pools.next; l != &p->pools; l = l->next) {
-        struct sl_run_pool *rp = sl_container_of(l, struct sl_run_pool, link);
-        if (!rp->ending && is_of_other_zone(rp)) {
-            publish_or_log(rp);
-        }
-    }
-}
-
 /* ---- Sources */
 
 void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached)
 {
     if (s->own_zone != NULL) {
-        learn_zone(rs->pool->process, s->own_zone);
+        sl_own_zone_learn(rs, s->own_zone);
     }
     if (rs->synced && sl_found_equal(rs->found, rs->found_n, s->items, s->n)) {
         if (rs->cached && !cached) { /* it was right, and is proven to be now */
@@ -209,7 +167,7 @@ void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, b
         return; /* the workers have let go of everything */
     }
     if (rs == rs->pool->running) {
-        publish_or_log(rs->pool);
+        sl_run_pool_publish(rs->pool);
     }
     sl_reload_pool_synced(rs->pool->process);
 }
@@ -286,102 +244,6 @@ static int source_start(struct sl_run_pool *rp, const struct sl_config *config,
     return rc;
 }
 
-/* ---- Checks */
-
-static void stop_health(struct sl_run_pool *rp)
-{
-    if (rp->health != NULL) {
-        sl_health_unwatch(rp->health);
-        rp->health = NULL;
-    }
-    sl_tls_context_free(rp->health_tls);
-    rp->health_tls = NULL;
-    rp->health_conf = NULL;
-    sl_config_unref(&rp->health_config);
-}
-
-static bool same_headers(const struct sl_health_config *a, const struct sl_health_config *b)
-{
-    bool same = a->headers_n == b->headers_n;
-
-    for (size_t i = 0; same && i < a->headers_n; i++) {
-        same = strcmp(a->headers[i].name, b->headers[i].name) == 0 &&
-               strcmp(a->headers[i].value, b->headers[i].value) == 0;
-    }
-    return same;
-}
-
-static bool same_statuses(const struct sl_health_config *a, const struct sl_health_config *b)
-{
-    bool same = a->statuses_n == b->statuses_n;
-
-    for (size_t i = 0; same && i < a->statuses_n; i++) {
-        same = a->statuses[i].first == b->statuses[i].first &&
-               a->statuses[i].last == b->statuses[i].last;
-    }
-    return same;
-}
-
-static bool same_request(const struct sl_health_config *a, const struct sl_health_config *b)
-{
-    return a->kind == b->kind && a->port == b->port && same_text(a->path, b->path) &&
-           same_text(a->host, b->host) && same_text(a->body, b->body) && same_headers(a, b) &&
-           same_statuses(a, b);
-}
-
-static bool same_health(const struct sl_run_pool *rp, const struct sl_pool_config *conf,
-                        const struct sl_tls_context *tls)
-{
-    if (rp->health_conf == NULL) {
-        return false;
-    }
-    const struct sl_health_config *a = &rp->health_conf->health;
-    const struct sl_health_config *b = &conf->health;
-    bool same_tls =
-        (tls == NULL) == (rp->health_tls == NULL) &&
-        (tls == NULL || sl_tls_context_identity(tls) == sl_tls_context_identity(rp->health_tls));
-
-    return same_request(a, b) && same_tls && a->interval_ms == b->interval_ms &&
-           a->timeout_ms == b->timeout_ms && a->rise_n == b->rise_n && a->fall_n == b->fall_n;
-}
-
-/* Checks that stay the same go on as they are, with what they have counted. */
-static int update_health(struct sl_run_pool *rp, const struct sl_config *config,
-                         const struct sl_pool_config *conf, struct sl_error *err)
-{
-    struct sl_tls_context *tls = NULL;
-    struct sl_health_watch *watch = NULL;
-
-    if (conf->health.kind == SL_HEALTH_CHECK_NONE) {
-        stop_health(rp);
-        return SL_OK;
-    }
-    if (conf->tls != NULL) {
-        int rc = sl_tls_client_context_new(conf->name, conf->tls, &tls, err);
-        if (rc != SL_OK) {
-            return rc;
-        }
-    }
-    if (same_health(rp, conf, tls)) {
-        sl_tls_context_free(tls);
-        return SL_OK;
-    }
-    int rc = sl_health_watch(rp->process->health, rp->pool, conf, tls, &watch);
-    if (rc != SL_OK) {
-        sl_tls_context_free(tls);
-        return sl_error_set(err, rc, NULL, "no memory for checks");
-    }
-    stop_health(rp);
-    rp->health = watch;
-    rp->health_tls = tls;
-    rp->health_conf = conf;
-    rp->health_config = sl_config_ref(config);
-    if (rp->pool->newest != NULL) {
-        sl_health_set_members(watch, rp->pool->newest);
-    }
-    return SL_OK;
-}
-
 /* ---- The pool */
 
 struct sl_run_pool *sl_run_pool_find(struct sl_process *p, const char *name)
@@ -441,7 +303,7 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
         rc = source_start(rp, config, conf, &rp->running, err);
         if (rc == SL_OK) {
             sl_last_set_begin(rp->running, conf);
-            rc = update_health(rp, config, conf, err);
+            rc = sl_run_pool_update_checks(rp, config, conf, err);
         }
     } else if (rp->running->identity_hash != conf->identity_hash ||
                rp->running->version != version_of(config, conf))
@@ -471,7 +333,7 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
                    rp->conf->balance_bound_pct != conf->balance_bound_pct ||
                    !same_slow_start(rp->conf->slow_start, conf->slow_start);
     const struct sl_config *old = rp->config;
-    bool other_cache = !same_text(old->discovery.cache, config->discovery.cache);
+    bool other_cache = !sl_same_text(old->discovery.cache, config->discovery.cache);
 
     rp->config = sl_config_ref(config);
     rp->conf = conf;
@@ -483,14 +345,14 @@ void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,
         rp->next = NULL;
         rebuild = true;
     }
-    if ((rebuild || is_of_other_zone(rp)) && rp->running->synced) {
-        publish_or_log(rp);
+    if (rebuild && rp->running->synced) {
+        sl_run_pool_publish(rp);
     }
     if (other_cache && rp->running->synced) {
         sl_last_set_found(rp->running);
     }
     sl_last_set_commit(rp->running);
-    if (update_health(rp, config, conf, &err) != SL_OK) {
+    if (sl_run_pool_update_checks(rp, config, conf, &err) != SL_OK) {
         sl_log(SL_LOG_ERROR, "health_checks_unchanged", {"pool", SL_LOG_STR(rp->pool->name)},
                {"error", SL_LOG_STR(err.message)});
     }
@@ -522,7 +384,7 @@ void sl_run_pool_unref(struct sl_run_pool *rp)
         return;
     }
     rp->ending = true;
-    stop_health(rp);
+    sl_run_pool_stop_checks(rp);
     sl_run_pool_cancel(rp);
     source_free(rp->running);
     rp->running = NULL;

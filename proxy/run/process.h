@@ -41,6 +41,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SL_SYNC_WAIT_MS 10000 /* what a view waits for its pools' first endpoints */
 #define SL_ERROR_TEXT_BYTES 4096
@@ -67,6 +68,7 @@ struct sl_run_source {
     struct sl_source *source;
     struct sl_found *found; /* of the last snapshot, to build again by another policy */
     size_t found_n;
+    char own_zone[64]; /* where we run, as it has learned; "": it has not */
     uint64_t received_us;
     uint64_t started_at_ms;
     bool synced;
@@ -138,7 +140,6 @@ struct sl_process {
     uint32_t running_n; /* of them, the first: their threads began */
 
     struct sl_list pools;          /* struct sl_run_pool */
-    char own_zone[64];             /* as a source has learned it; "": none has */
     struct sl_listener *listeners; /* all that are not freed yet */
     struct sl_view *view;          /* the running one */
     uint32_t live_views_n;
@@ -201,6 +202,12 @@ void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
 void sl_workers_look(struct sl_process *p);
 uint32_t sl_workers_open_n(const struct sl_process *p);
 
+/* Of config: NULL is like NULL alone. */
+static inline bool sl_same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
 /* pools.c */
 struct sl_run_pool *sl_run_pool_find(struct sl_process *p, const char *name);
 
@@ -220,6 +227,22 @@ void sl_run_pool_unref(struct sl_run_pool *rp);
 /* What a source found, or (cached) what was written down of it. */
 void sl_run_source_take(struct sl_run_source *rs, const struct sl_snapshot *s, bool cached);
 void sl_run_source_status(const struct sl_run_source *rs, struct sl_source_status *out);
+
+/* Makes the set anew of what was found. Keeps the one there is, and logs why, when it cannot be
+ * made: the next snapshot tries again. */
+void sl_run_pool_publish(struct sl_run_pool *rp);
+
+/* own_zone.c: the zone that rp prefers, as long as nobody learns another; NULL: none, or not known
+ * yet. */
+const char *sl_own_zone(const struct sl_run_pool *rp);
+void sl_own_zone_learn(struct sl_run_source *rs, const char *zone);
+void sl_own_zone_apply(struct sl_process *p); /* to the sets in force, after a commit */
+
+/* pool_checks.c. A failure leaves the checks as they are. */
+int sl_run_pool_update_checks(struct sl_run_pool *rp, const struct sl_config *config,
+                              const struct sl_pool_config *conf, struct sl_error *err)
+    SL_MUST_CHECK;
+void sl_run_pool_stop_checks(struct sl_run_pool *rp);
 
 /* last_set.c. init before the source starts; begin after it, where no set is known yet: the one on
  * disk is used should the source fail. end writes what is not on disk. */

@@ -93,6 +93,7 @@ static void commit(struct sl_process *p)
     for (size_t i = 0; i < view->pools_n; i++) {
         sl_run_pool_commit(view->pools[i].run, view->config, view->pools[i].conf);
     }
+    sl_own_zone_apply(p);
     if (sl_workers_take_view(p, view) != SL_OK) {
         p->reload.view = NULL;
         sl_view_free(p, view);

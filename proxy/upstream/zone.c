@@ -59,31 +59,48 @@ void sl_zone_free(struct sl_endpoint_set *set)
     }
 }
 
-static double capacity(const struct sl_endpoint_set *side, uint64_t now_ms)
+/* Of a side, by weight. */
+struct weights {
+    uint64_t usable; /* by whatever standards */
+    uint64_t stays;  /* of all: does not drain */
+    uint64_t ready;  /* of stays */
+};
+
+static struct weights weigh(const struct sl_endpoint_set *side, uint64_t now_ms)
 {
-    uint64_t weight = 0;
-    uint64_t ready = 0;
+    struct weights w = {0};
 
     for (size_t i = 0; i < side->members_n; i++) {
         const struct sl_member *m = &side->members[i];
-        if (!m->draining) {
-            weight += m->weight;
-            ready += sl_endpoint_suits(m, SL_TIER_READY, now_ms) ? m->weight : 0;
-        }
+        w.usable += sl_endpoint_suits(m, SL_TIER_ANY, now_ms) ? m->weight : 0;
+        w.stays += m->draining ? 0 : m->weight;
+        w.ready += sl_endpoint_suits(m, SL_TIER_READY, now_ms) ? m->weight : 0;
     }
-    double part = weight > 0 ? OVERPROVISIONING * (double)ready / (double)weight : 0;
+    return w;
+}
+
+static double capacity(const struct weights *w)
+{
+    double part = w->stays > 0 ? OVERPROVISIONING * (double)w->ready / (double)w->stays : 0;
+
     return part < 1 ? part : 1;
 }
 
 double sl_zone_share(const struct sl_endpoint_set *set, uint64_t now_ms)
 {
-    double own = capacity(&set->sides[SL_ZONE_OWN], now_ms);
+    const struct weights own = weigh(&set->sides[SL_ZONE_OWN], now_ms);
+    double part = capacity(&own);
 
-    if (own >= 1) {
+    if (part >= 1) {
         return 1;
     }
-    double sum = own + capacity(&set->sides[SL_ZONE_OTHERS], now_ms);
-    return sum > 0 && sum < 1 ? own / sum : own;
+    const struct weights others = weigh(&set->sides[SL_ZONE_OTHERS], now_ms);
+    double sum = part + capacity(&others);
+    if (sum <= 0) { /* the last resort: as many as there are must bear it */
+        uint64_t usable = own.usable + others.usable;
+        return usable > 0 ? (double)own.usable / (double)usable : 0;
+    }
+    return sum < 1 ? part / sum : part;
 }
 
 size_t sl_zone_draw(const struct sl_endpoint_set *set, uint32_t worker_idx,

@@ -5,13 +5,15 @@
  * Each side is a set for itself as far as a policy looks, with a table and a balancer of its own:
  * so no policy knows of zones, keys and bounds hold within a side, and a pick costs what it did.
  *
- *   capacity(side) = min(1, 1.4 * weight of who is ready / weight)     who drains counts in neither
+ *   capacity(side) = min(1, 1.4 * weight of who is ready / weight)     whom discovery lets drain
+ *                                                                      counts in neither
  *   share(own)     = capacity(own) / min(1, capacity(own) + capacity(others))
  *
  * So the own zone has it all while five of seven parts of it are ready, and then as much less as
- * it lacks. Which side a request goes to first is drawn by that; by its key where it has one, so
- * that the same keys leave, and spread over all others. Where a side has nobody the other one is
- * next, at once.
+ * it lacks. Where nobody is ready in either, all are alike: the last resort is whoever there is.
+ * Which side a request goes to first is drawn by that; by its key where it has one, so that the
+ * same keys leave, and spread over all others. Where a side has nobody the other one is next, at
+ * once.
  *
  * Lifetime:  of the set
  * Thread:    split, free: control thread; else the worker of that index

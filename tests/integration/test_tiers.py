@@ -168,6 +168,7 @@ def test_limits_and_queue_are_those_of_the_pool_that_serves(sluiced, upstream, t
     wait_until(lambda: proxy.metric("sluiced_pool_queued", pool="spare") == 1, 10, "the second")
     listed(path, main.address)
     assert wires[1].reader.response().body == b"main"
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == 1  # the second only waited
     gate.set()
     assert wires[0].reader.response().body == b"spare"
 
@@ -176,6 +177,80 @@ def test_limits_and_queue_are_those_of_the_pool_that_serves(sluiced, upstream, t
         return not any(p["places"] or p["queued"] or p["endpoints"][0]["in_flight"] for p in pools)
 
     wait_until(idle, 10, "all to be given back", proxy.status)
+    for wire in wires:
+        wire.close()
+
+
+def two_gates(sluiced: Any, upstream: Any, path: Path, *first: str) -> Any:
+    """A pool and its fallback, of one place each, whose first requests wait at gates. What is asked
+    for below /spare goes straight to the fallback."""
+    gates = {name: threading.Event() for name in ("main", "spare")}
+    ups = {name: upstream([[Wait(gate), answer_bytes(name.encode())], [answer_bytes(name.encode())]])
+           for name, gate in gates.items()}
+
+    def one() -> Dict[str, Any]:
+        return {"health": "off", "limits": {"in_flight": 1}, "queue": {"timeout": "60s"}}
+
+    listed(path, *(ups[name].address for name in first))
+    proxy = sluiced(config({
+        "chat": {"discover": {"file": str(path)}, "fallback": "spare", **one()},
+        "spare": pool(ups["spare"].address, **one()),
+    }, [route("spare", "/spare", "spare"), route("chat", "/")], workers=1))
+    return proxy, gates, ups
+
+
+def sent(proxy: Sluiced, path: str = "/") -> Wire:
+    """A client that has asked and waits for its answer."""
+    wire = Wire(proxy.address("edge"))
+    wire.send(request_bytes("GET", path))
+    return wire
+
+
+def wait_queued(proxy: Sluiced, **queued: int) -> None:
+    def same() -> bool:
+        pools = proxy.status()["pools"]
+        return {name: named(pools, name)["queued"] for name in queued} == queued
+
+    wait_until(same, 10, f"{queued} to wait", proxy.status)
+
+
+def test_who_waits_at_the_fallback_goes_back_to_a_pool_that_has_someone(sluiced, upstream, tmp_path):
+    """Without room there yet it waits there, and keeps nobody of the fallback's own waiting."""
+    path = tmp_path / "endpoints.json"
+    proxy, gates, ups = two_gates(sluiced, upstream, path)
+    wires = [sent(proxy)]
+    wait_until(lambda: ups["spare"].requests, 10, "the first")
+    for n, target in enumerate(("/", "/", "/spare"), 1):
+        wires.append(sent(proxy, target))
+        wait_queued(proxy, chat=0, spare=n)
+    listed(path, ups["main"].address)
+    wait_until(lambda: ups["main"].requests, 10, "the second")
+    wait_queued(proxy, chat=1, spare=1)
+    gates["spare"].set()
+    assert [wires[i].reader.response().body for i in (0, 3)] == [b"spare", b"spare"]
+    wait_queued(proxy, chat=1, spare=0)
+    gates["main"].set()
+    assert [wires[i].reader.response().body for i in (1, 2)] == [b"main", b"main"]
+    for wire in wires:
+        wire.close()
+
+
+def test_who_waits_at_a_pool_that_loses_all_waits_at_the_fallback(sluiced, upstream, tmp_path):
+    """In turn with those who wait there; and in vain nowhere."""
+    path = tmp_path / "endpoints.json"
+    proxy, gates, ups = two_gates(sluiced, upstream, path, "main")
+    wires = [sent(proxy), sent(proxy, "/spare")]
+    wait_until(lambda: ups["main"].requests and ups["spare"].requests, 10, "the first two")
+    wires.append(sent(proxy))
+    wait_queued(proxy, chat=1, spare=0)
+    wires.append(sent(proxy, "/spare"))
+    wait_queued(proxy, chat=1, spare=1)
+    listed(path)
+    wait_queued(proxy, chat=0, spare=2)
+    gates["spare"].set()
+    assert [wires[i].reader.response().body for i in (1, 2, 3)] == [b"spare"] * 3
+    gates["main"].set()
+    assert wires[0].reader.response().body == b"main"
     for wire in wires:
         wire.close()
 
@@ -258,6 +333,7 @@ def test_retry_that_waits_holds_what_it_needs_of_the_fallback(sluiced, upstream)
     assert not spare.requests
     assert proxy.endpoint("spare", spare.address)["requests"] == 0
     assert proxy.access_log(2)[-1]["reason"] == "client_gone"
+    assert proxy.metric("sluiced_pool_fallbacks_total", pool="chat") == 0
 
 
 def test_retry_that_has_waited_runs_at_the_fallback(sluiced, upstream):

@@ -175,9 +175,15 @@ class Cluster:
         """Starts everything. On return nodes, namespaces and pods can be made."""
         self._start_etcd()
         self.start_apiserver()
-        labels = {"topology.kubernetes.io/zone": ZONE, "kubernetes.io/hostname": NODE}
+        self.node(NODE, ZONE)
+
+    def node(self, name, zone=None):
+        """Makes a node, or changes the zone that it is in."""
+        labels = {"kubernetes.io/hostname": name}
+        if zone:
+            labels["topology.kubernetes.io/zone"] = zone
         self.apply(
-            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": labels}}
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
         )
 
     def stop(self):
@@ -452,8 +458,10 @@ class Namespace:
         document = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
         return self.cluster.apply(document, self.name)
 
-    def create_pod(self, name, ip, labels, port=8000, ready=True):
-        """Makes a pod that runs at an address; its one container port is named "http"."""
+    def create_pod(self, name, ip, labels, port=8000, ready=True, node=NODE):
+        """Makes a pod that runs at an address, on a node; its one container port is named
+        "http".
+        """
         ports = [{"name": "http", "containerPort": port}]
         container = {"name": "model", "image": "registry.invalid/model:1", "ports": ports}
         document = {
@@ -461,7 +469,7 @@ class Namespace:
             "kind": "Pod",
             "metadata": {"name": name, "labels": labels},
             "spec": {
-                "nodeName": NODE,
+                "nodeName": node,
                 "containers": [container],
                 "terminationGracePeriodSeconds": 30,
             },

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from cluster import NODE
 from process import Process, eventually
 
 SERVER = Path(__file__).resolve().parent.parent / "demo" / "model_server.py"
@@ -49,11 +50,13 @@ class Fleet:
         self.pods = {}
         self.ended = []
 
-    def start(self, name, labels, version="v1", ready=True, options=()):
-        """Starts a model server and makes it a pod; options are further ones of model_server.py."""
+    def start(self, name, labels, version="v1", ready=True, options=(), node=NODE):
+        """Starts a model server and makes it a pod of a node; options are further ones of
+        model_server.py.
+        """
         number = next(addresses)
         ip = f"10.244.{1 + number // 250}.{1 + number % 250}"
-        self.namespace.create_pod(name, ip, labels, PORT, ready=False)
+        self.namespace.create_pod(name, ip, labels, PORT, ready=False, node=node)
         command = [sys.executable, SERVER, "--bind", f"{ip}:{PORT}", "--control", f"{ip}:9000"]
         command += ["--model", "llama", "--version", version, *options]
         log = self.directory / f"pod-{name}.log"

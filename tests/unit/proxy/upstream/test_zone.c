@@ -313,6 +313,34 @@ static void whoever_goes_out_is_left_before_the_share_is_looked_at_again(void **
     end(&f);
 }
 
+/* What then is left is the last resort, and that is all of them: ten in the zone, fifteen not. */
+static void where_nobody_is_ready_all_are_alike(void **state)
+{
+    (void)state;
+
+    for (size_t p = 0; p < SL_ARRAY_LEN(policies); p++) {
+        struct fixture f;
+        begin(&f, policies[p], "a");
+        set_down(&f, 0, FOUND_N, true);
+        double share = own_share(&f, NULL);
+        check(fabs(share - OWN_N / (double)FOUND_N) < 0.015, "%s: %f", policies[p], share);
+        end(&f);
+    }
+    for (size_t drains_n = FOUND_N - 1; drains_n <= FOUND_N; drains_n++) {
+        struct fixture f;
+        describe(&f, "random");
+        for (size_t i = 0; i < drains_n; i++) {
+            f.found[i].draining = true;
+        }
+        assert_int_equal(build(&f, "a", &f.set), SL_OK);
+        double share = sl_zone_share(f.set, NOW_MS);
+        check(fabs(share - (drains_n < FOUND_N ? 0 : 0.4)) < 0.001, "%zu drain: %f", drains_n,
+              share);
+        sl_pool_free_set(f.set);
+        sl_pool_free(f.pool);
+    }
+}
+
 static void who_drains_is_no_capacity_that_lacks(void **state)
 {
     struct fixture f;
@@ -496,6 +524,7 @@ int main(void)
         cmocka_unit_test(a_full_zone_spills_at_once_and_nobody_waits),
         cmocka_unit_test(connections_are_those_of_both_sides),
         cmocka_unit_test(whoever_goes_out_is_left_before_the_share_is_looked_at_again),
+        cmocka_unit_test(where_nobody_is_ready_all_are_alike),
         cmocka_unit_test(who_drains_is_no_capacity_that_lacks),
         cmocka_unit_test(keys_stay_where_they_are_and_those_that_leave_spread),
         cmocka_unit_test(the_bound_is_that_of_the_zone),
