@@ -79,6 +79,13 @@ static struct sl_exchange *first_of(const struct sl_l7 *w, const struct sl_pool_
     return sl_container_of(sl_pool_queue_first(cell->queue, w->idx), struct sl_exchange, waiter);
 }
 
+/* For what the next one waits. */
+static void note_why(struct sl_pool_queue_cell *cell, enum sl_attempt_room room)
+{
+    cell->lacks_endpoints = room == SL_ATTEMPT_NO_ENDPOINT;
+    cell->all_refuse = room == SL_ATTEMPT_ALL_REFUSE;
+}
+
 /* False: x, the next one, waits on. */
 static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
 {
@@ -90,8 +97,7 @@ static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
     if (room == SL_ATTEMPT_BEGUN) {
         return true;
     }
-    cell->lacks_endpoints = room == SL_ATTEMPT_NO_ENDPOINT;
-    cell->all_refuse = room == SL_ATTEMPT_ALL_REFUSE;
+    note_why(cell, room);
     return false;
 }
 
@@ -367,7 +373,7 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
     if (cell_of(x)->n == 1) {
-        cell_of(x)->lacks_endpoints = lacks_endpoints;
+        note_why(cell_of(x), room);
     }
     x->tried_n = 0;
     x->unsent_n = 0;

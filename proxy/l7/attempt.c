@@ -307,7 +307,7 @@ enum sl_attempt_room sl_attempt_try(struct sl_exchange *x)
     /* It would keep those behind it waiting for what is none of theirs. */
     sl_admission_leave(x);
     move_to(x, where);
-    sl_admission_wait(x, room == SL_ATTEMPT_NO_ENDPOINT);
+    sl_admission_wait(x, room);
     return SL_ATTEMPT_BEGUN;
 }
 
