@@ -3,11 +3,10 @@
 
 #include <sluiced/version.h>
 
-#include "cli_verbs.h"
+#include "cli_ask.h"
 #include "process.h"
 
 #include "proxy/admin/status_text.h"
-#include "proxy/base/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +32,17 @@ static const char usage[] =
 static int refuse(const char *why, const char *what)
 {
     (void)fprintf(stderr, "sluiced: %s%s\n%s", why, what, usage);
+    return SL_EXIT_USAGE;
+}
+
+int sl_cli_load(const char *file, const struct sl_config **out)
+{
+    struct sl_config_errors errors = {0};
+
+    if (sl_config_load(file, out, &errors) == SL_OK) {
+        return 0;
+    }
+    sl_print_config_errors(&errors);
     return SL_EXIT_USAGE;
 }
 
@@ -97,7 +107,7 @@ static int show(const struct sl_cli *t, bool endpoints_only)
 
     sl_text_init(&json, SL_ANSWER_MAX_BYTES);
     sl_text_init(&text, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask(t, "GET", "/status", &json);
+    int code = sl_cli_get(t, "/status", &json);
     if (code == 0) {
         int rc = endpoints_only ? sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err)
                                 : sl_status_text_write(sl_text_slice(&json), &text, &err);
