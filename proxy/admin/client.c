@@ -96,6 +96,7 @@ static int ask(struct question *q, const char *method, const char *url, struct s
     }
     if (rc == SL_OK) {
         rc = q->result.code;
+        rc = rc == SL_EREFUSED && !q->result.nobody_listens ? SL_EIO : rc;
     }
     if (rc != SL_OK) {
         (void)sl_error_set(err, (enum sl_err)rc, NULL, "%s %s: %s", method, url,

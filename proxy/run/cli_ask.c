@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #define LOOK_MS 50
+#define RESETS_MAX_N 5
 
 /* Where the process listens: it may be running well by an older file than the one there now. */
 int sl_cli_find_admin(const struct sl_cli *cli, struct sl_address *out)
@@ -73,15 +74,21 @@ struct look {
     sl_cli_answer_fn on_answer;
     void *arg;
     uint64_t waited_ms;
+    unsigned resets_n; /* one after the other */
 };
+
+int sl_cli_no_answer(const char *path)
+{
+    (void)fprintf(stderr, "what answers %s is not sluiced, or no memory is left\n", path);
+    return SL_CLI_LOST;
+}
 
 static int read_object(const struct look *l, const struct sl_text *text)
 {
     struct sl_answer *a = sl_answer_parse(sl_text_slice(text));
 
     if (a == NULL) {
-        (void)fprintf(stderr, "what answers %s is not sluiced, or no memory is left\n", l->path);
-        return SL_EXIT_FAILED;
+        return sl_cli_no_answer(l->path);
     }
     int code = l->on_answer(l->arg, a, l->waited_ms);
     sl_answer_free(a);
@@ -100,20 +107,29 @@ int sl_cli_ask_object(const struct sl_address *admin, const char *method, const 
         code = read_object(&l, &answer);
     }
     sl_text_fini(&answer);
-    return code;
+    return code == SL_CLI_LOST ? SL_EXIT_FAILED : code;
 }
 
-static int look(const struct sl_address *admin, const struct look *l)
+/* What became of a question that was asked before. A process that ends cuts whoever asks it, which
+ * proves little: the next look is refused. */
+static int look(const struct sl_address *admin, struct look *l)
 {
     struct sl_text answer;
     struct sl_error err;
     uint16_t status = 0;
-    int code = SL_CLI_GONE;
+    int code = SL_CLI_LOST;
 
     sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    if (sl_admin_ask(admin, "GET", l->path, &status, &answer, &err) == SL_OK) {
-        code = check_status(status, &answer);
-        code = code == 0 ? read_object(l, &answer) : code;
+    int rc = sl_admin_ask(admin, "GET", l->path, &status, &answer, &err);
+    l->resets_n = rc == SL_ERESET ? l->resets_n + 1 : 0;
+    if (rc == SL_EREFUSED) {
+        code = SL_CLI_GONE;
+    } else if (l->resets_n > 0 && l->resets_n < RESETS_MAX_N) {
+        code = SL_CLI_GOES_ON;
+    } else if (rc != SL_OK) {
+        (void)fprintf(stderr, "%s\n", err.message);
+    } else if (check_status(status, &answer) == 0) {
+        code = read_object(l, &answer);
     }
     sl_text_fini(&answer);
     return code;

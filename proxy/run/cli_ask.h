@@ -19,7 +19,8 @@
 /* Of a verb that is not done, beside the exit codes. */
 enum {
     SL_CLI_GOES_ON = -1,
-    SL_CLI_GONE = -2, /* who was asked does not answer any more */
+    SL_CLI_GONE = -2, /* who was asked has ended */
+    SL_CLI_LOST = -3, /* no answer came, or none that makes sense: what it does is not known */
 };
 
 /* What an answer means: an exit code, or SL_CLI_GOES_ON. a is borrowed for the call; waited_ms:
@@ -37,9 +38,13 @@ int sl_cli_get(const struct sl_cli *cli, const char *path, struct sl_text *answe
 int sl_cli_ask_object(const struct sl_address *admin, const char *method, const char *path,
                       sl_cli_answer_fn on_answer, void *arg);
 
-/* Asks path again and again, until on_answer has an exit code. SL_CLI_GONE is for the caller to
+/* Asks path again and again, until on_answer has an exit code. SL_CLI_GONE, when nobody listens at
+ * the address any more, and SL_CLI_LOST, of which the cause was told, are for the caller to
  * explain. */
 int sl_cli_watch(const struct sl_address *admin, const char *path, sl_cli_answer_fn on_answer,
                  void *arg);
+
+/* Says that what came from path makes no sense; SL_CLI_LOST. */
+int sl_cli_no_answer(const char *path);
 
 #endif

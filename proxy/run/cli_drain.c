@@ -12,10 +12,13 @@
 #include <string.h>
 
 #define MARGIN_MS 30000 /* for the last look, and a machine that is busy */
+/* Two processes may share a port (SO_REUSEPORT), and either may take a question: by chance the
+ * same one takes so many in a row once in a million times. */
+#define OTHERS_MAX_N 20
 
-/* What was said last: only news is worth a line. */
 struct progress {
-    char said[160];
+    char said[160];    /* last: only news is worth a line */
+    unsigned others_n; /* answers, one after the other, of a process that was not asked to drain */
 };
 
 static void say(struct progress *p, const char *line)
@@ -37,6 +40,15 @@ static int on_begun(void *arg, const struct sl_answer *a, uint64_t waited_ms)
     return 0;
 }
 
+/* Ours could not go back: somebody took its place. */
+static int on_other(struct progress *p, const struct sl_answer *a)
+{
+    if (!sl_answer_is_false(a, "draining")) {
+        return sl_cli_no_answer("/drain");
+    }
+    return ++p->others_n < OTHERS_MAX_N ? SL_CLI_GOES_ON : SL_CLI_GONE;
+}
+
 static int on_process(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
     struct progress *p = arg;
@@ -44,6 +56,10 @@ static int on_process(void *arg, const struct sl_answer *a, uint64_t waited_ms)
         sl_answer_number(a, "delay_ms") + sl_answer_number(a, "timeout_ms") + MARGIN_MS;
     char line[sizeof(p->said)];
 
+    if (!sl_answer_is_true(a, "draining")) {
+        return on_other(p, a);
+    }
+    p->others_n = 0;
     (void)snprintf(line, sizeof(line),
                    "%s: inbound %" PRIu64 " connections, outbound %" PRIu64 " requests",
                    sl_answer_is_true(a, "closing") ? "closing" : "draining, still accepting",
@@ -67,8 +83,11 @@ static int drain_process(const struct sl_cli *cli, const struct sl_address *admi
         code = sl_cli_watch(admin, "/drain", on_process, &p);
     }
     if (code == SL_CLI_GONE) { /* which is how it says that it is done */
-        say(&p, "ended");
+        say(&p, p.others_n > 0 ? "ended; another process answers there now" : "ended");
         code = 0;
+    } else if (code == SL_CLI_LOST) {
+        (void)fprintf(stderr, "the drain was begun, and whether it has ended is not known\n");
+        code = SL_EXIT_FAILED;
     }
     return code;
 }
@@ -115,9 +134,8 @@ static int drain_endpoint(const struct sl_cli *cli, const struct sl_address *adm
     }
     if (code == SL_CLI_GONE) {
         (void)fprintf(stderr, "the process went away\n");
-        code = SL_EXIT_FAILED;
     }
-    return code;
+    return code == SL_CLI_GONE || code == SL_CLI_LOST ? SL_EXIT_FAILED : code;
 }
 
 int sl_cli_drain(const struct sl_cli *cli)

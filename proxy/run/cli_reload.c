@@ -75,6 +75,9 @@ int sl_cli_reload(const struct sl_cli *cli)
     if (code == SL_CLI_GONE) {
         (void)fprintf(stderr, "the process went away before it said what became of the reload\n");
         code = SL_EXIT_FAILED;
+    } else if (code == SL_CLI_LOST) {
+        (void)fprintf(stderr, "the reload was accepted, and what became of it is not known\n");
+        code = SL_EXIT_FAILED;
     }
     return code;
 }
