@@ -8,9 +8,11 @@
 
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 #define LOOK_MS 50
 #define RESETS_MAX_N 5
+#define REFUSAL_MAX_BYTES 8192 /* to be shown */
 
 /* Where the process listens: it may be running well by an older file than the one there now. */
 int sl_cli_find_admin(const struct sl_cli *cli, struct sl_address *out)
@@ -39,12 +41,34 @@ int sl_cli_find_admin(const struct sl_cli *cli, struct sl_address *out)
     return code;
 }
 
+/* In a line of its own, and so that it cannot steer the terminal: it may be anybody's. */
+static void print_refusal(uint16_t status, const char *text, size_t len)
+{
+    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r')) {
+        len--;
+    }
+    (void)fprintf(stderr, "%u: ", status);
+    for (size_t i = 0; i < len && i < REFUSAL_MAX_BYTES; i++) {
+        bool is_control = ((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f;
+        (void)fputc(is_control ? '?' : text[i], stderr);
+    }
+    (void)fputc('\n', stderr);
+}
+
+/* A refusal is text, or an object with an "error". */
 static int check_status(uint16_t status, const struct sl_text *answer)
 {
     if (status == 200) {
         return 0;
     }
-    (void)fprintf(stderr, "%u: %.*s\n", status, (int)answer->len, answer->ptr);
+    struct sl_answer *a = sl_answer_parse(sl_text_slice(answer));
+    const char *error = a != NULL ? sl_answer_text(a, "error") : "";
+    if (error[0] != '\0') {
+        print_refusal(status, error, strlen(error));
+    } else {
+        print_refusal(status, answer->ptr, answer->len);
+    }
+    sl_answer_free(a);
     return SL_EXIT_FAILED;
 }
 

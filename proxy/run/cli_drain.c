@@ -35,9 +35,8 @@ static void say(struct progress *p, const char *line)
 static int on_begun(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
     (void)arg;
-    (void)a;
     (void)waited_ms;
-    return 0;
+    return sl_answer_is_true(a, "draining") ? 0 : sl_cli_no_answer("/drain");
 }
 
 /* Ours could not go back: somebody took its place. */
@@ -110,7 +109,7 @@ static int on_endpoint(void *arg, const struct sl_answer *a, uint64_t waited_ms)
     return running_n == 0 ? 0 : SL_CLI_GOES_ON;
 }
 
-/* Who does not wait is told once, whatever it is. */
+/* Whether there is more to come only who waits wants to know. */
 static int on_ordered(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
     (void)on_endpoint(arg, a, waited_ms);
@@ -128,7 +127,7 @@ static int drain_endpoint(const struct sl_cli *cli, const struct sl_address *adm
         return SL_EXIT_USAGE;
     }
     (void)snprintf(order, sizeof(order), "%s%s", path, cli->undo ? "&undo=1" : "");
-    int code = sl_cli_ask_object(admin, "POST", order, cli->wait ? on_begun : on_ordered, &p);
+    int code = sl_cli_ask_object(admin, "POST", order, on_ordered, &p);
     if (code == 0 && cli->wait) {
         code = sl_cli_watch(admin, path, on_endpoint, &p);
     }

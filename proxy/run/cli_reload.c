@@ -38,8 +38,8 @@ static int on_asked(void *arg, const struct sl_answer *a, uint64_t waited_ms)
     uint64_t *asked = arg;
     (void)waited_ms;
 
-    *asked = sl_answer_number(a, "asked");
-    return 0;
+    *asked = sl_answer_number(a, "asked"); /* from 1 */
+    return *asked > 0 ? 0 : sl_cli_no_answer("/reload");
 }
 
 static int on_outcome(void *arg, const struct sl_answer *a, uint64_t waited_ms)

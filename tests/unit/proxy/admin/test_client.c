@@ -151,7 +151,7 @@ static void an_address_that_cannot_be_asked_says_what_to_do(void **state)
     } rows[] = {
         {{"/run/sluiced.sock", 0, true},
          "curl --unix-socket /run/sluiced.sock http://localhost/status"},
-        {{"127.0.0.1", 0, false}, "set a port other than 0 in admin.listen"},
+        {{"127.0.0.1", 0, false}, "ask it with --admin ADDRESS:PORT, or set a port other than 0"},
     };
     (void)state;
 
