@@ -42,9 +42,13 @@ static const struct sl_option retry_rows[] = {
      .what = "a status from 400 to 599, a range like 502-504, or a list of 1 to 16 of them",
      .read = sl_shape_retry_statuses,
      .write = sl_shape_retry_statuses_write,
-     .help = "Answers that are worth another attempt while a ready endpoint is left: `[502, 503, "
-             "504]`. The client gets the last one. Absent: none. 503 with Retry-After is another "
-             "matter: the endpoint says that it did nothing, so any request goes elsewhere."},
+     .help =
+         "Answers that are worth another attempt while a ready endpoint is left: `[502, 503, "
+         "504]`. The client gets the last one. One that is given up is not kept: where the next "
+         "attempt has no answer, because it is refused, cut or too slow, the client gets our "
+         "own 502, 503 or 504, without the Retry-After that the first may have had. Absent: "
+         "none. 503 with Retry-After is another matter: the endpoint says that it did nothing, "
+         "so any request goes elsewhere."},
     {.name = "per_try",
      .type = SL_OPTION_DURATION,
      SL_FIELD(sl_retry_config, per_try_ms),

@@ -50,3 +50,8 @@ bool sl_answer_is_true(const struct sl_answer *a, const char *key)
 {
     return json_is_true(json_object_get(a->root, key));
 }
+
+bool sl_answer_is_false(const struct sl_answer *a, const char *key)
+{
+    return json_is_false(json_object_get(a->root, key));
+}

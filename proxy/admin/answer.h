@@ -22,6 +22,7 @@ void sl_answer_free(struct sl_answer *a);                /* accepts NULL */
 
 const char *sl_answer_text(const struct sl_answer *a, const char *key); /* borrowed */
 uint64_t sl_answer_number(const struct sl_answer *a, const char *key);
+bool sl_answer_is_false(const struct sl_answer *a, const char *key); /* which is there, and false */
 bool sl_answer_is_true(const struct sl_answer *a, const char *key);
 
 #endif

@@ -67,8 +67,9 @@ static int make_url(const struct sl_address *admin, const char *path, char *url,
     }
     if (a.port == 0) {
         return sl_error_set(err, SL_ECONFIG, NULL,
-                            "the kernel chose the port of the admin listener: set a port other "
-                            "than 0 in admin.listen");
+                            "the kernel chose the port of the admin listener, and its log says "
+                            "which: ask it with --admin ADDRESS:PORT, or set a port other than 0 "
+                            "in admin.listen");
     }
     (void)snprintf(url, URL_BYTES, "http://%s%s", text, path);
     return SL_OK;
@@ -96,6 +97,7 @@ static int ask(struct question *q, const char *method, const char *url, struct s
     }
     if (rc == SL_OK) {
         rc = q->result.code;
+        rc = rc == SL_EREFUSED && !q->result.nobody_listens ? SL_EIO : rc;
     }
     if (rc != SL_OK) {
         (void)sl_error_set(err, (enum sl_err)rc, NULL, "%s %s: %s", method, url,

@@ -4,8 +4,9 @@
  *
  * Lifetime:  the call's: it runs a loop of its own and blocks, at most 30 s
  * Thread:    the main thread, outside of any loop
- * Errors:    SL_ECONFIG for an address that cannot be asked, and how the exchange failed (refused,
- *            timeout, ...), both in words
+ * Errors:    SL_ECONFIG for an address that cannot be asked, SL_EREFUSED where the host says that
+ *            nobody listens there, and how else the exchange failed (reset, timeout, ...), each in
+ *            words
  * Limits:    64 MiB of answer
  */
 #ifndef SL_ADMIN_CLIENT_H

@@ -16,6 +16,7 @@
 
 #include <curl/curl.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -95,10 +96,15 @@ static void end(struct sl_fetch *f, int code, const char *error)
 {
     struct sl_fetch_result result = {.code = code, .status = f->status};
     curl_off_t retry_after_s = 0;
+    long connect_errno = 0;
 
     if (f->ended) {
         return;
     }
+    result.nobody_listens =
+        code == SL_EREFUSED &&
+        curl_easy_getinfo(f->easy, CURLINFO_OS_ERRNO, &connect_errno) == CURLE_OK &&
+        connect_errno == ECONNREFUSED;
     if (curl_easy_getinfo(f->easy, CURLINFO_RETRY_AFTER, &retry_after_s) == CURLE_OK &&
         retry_after_s > 0)
     {

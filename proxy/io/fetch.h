@@ -54,6 +54,7 @@ struct sl_fetch_request {
 struct sl_fetch_result {
     int code;               /* SL_OK: a whole response was received, whatever its status */
     uint16_t status;        /* 0: none was received */
+    bool nobody_listens;    /* of SL_EREFUSED: the host said so, not that no way leads to it */
     uint32_t retry_after_s; /* of the response's Retry-After in seconds; 0: none */
     char error[128];        /* in words, when code is not SL_OK */
     char warning[SL_FETCH_WARNING_BYTES]; /* text of the response's first Warning, printable; or ""

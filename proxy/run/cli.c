@@ -3,36 +3,25 @@
 
 #include <sluiced/version.h>
 
-#include "cli_verbs.h"
+#include "cli_ask.h"
 #include "process.h"
 
+#include "config/suggest.h"
 #include "proxy/admin/status_text.h"
-#include "proxy/base/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char usage[] =
-    "usage: sluiced [run] -c FILE   serve by FILE; SIGHUP or an edit of FILE reloads it\n"
-    "       sluiced check -c FILE   say whether FILE would be accepted\n"
-    "               --diff          and what it would change in the running process\n"
-    "       sluiced status PROC     show listeners, shares and endpoints\n"
-    "       sluiced endpoints PROC  show one line for each endpoint\n"
-    "       sluiced reload PROC     read the file again, and wait until it is in force\n"
-    "       sluiced drain PROC      finish the requests that run, and end\n"
-    "               --wait          and show how far it is until it is done\n"
-    "       sluiced drain ENDPOINT PROC\n"
-    "                               give it (an address, or a pod) no new requests\n"
-    "               --wait          until the last one there has ended\n"
-    "               --undo          but do so again\n"
-    "       sluiced version\n"
-    "PROC, the running process: -c FILE (at its admin.listen) or --admin ADDRESS:PORT\n";
-
-static int refuse(const char *why, const char *what)
+int sl_cli_load(const char *file, const struct sl_config **out)
 {
-    (void)fprintf(stderr, "sluiced: %s%s\n%s", why, what, usage);
+    struct sl_config_errors errors = {0};
+
+    if (sl_config_load(file, out, &errors) == SL_OK) {
+        return 0;
+    }
+    sl_print_config_errors(&errors);
     return SL_EXIT_USAGE;
 }
 
@@ -71,9 +60,6 @@ static int check(const struct sl_cli *t)
     const char *file = t->file;
     const struct sl_config *config;
 
-    if (t->admin != NULL && !t->diff) {
-        return refuse("--admin is for verbs that ask a running process, not for ", "check");
-    }
     int code = sl_cli_load(file, &config);
 
     if (code == 0) {
@@ -97,7 +83,7 @@ static int show(const struct sl_cli *t, bool endpoints_only)
 
     sl_text_init(&json, SL_ANSWER_MAX_BYTES);
     sl_text_init(&text, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask(t, "GET", "/status", &json);
+    int code = sl_cli_get(t, "/status", &json);
     if (code == 0) {
         int rc = endpoints_only ? sl_status_text_write_endpoints(sl_text_slice(&json), &text, &err)
                                 : sl_status_text_write(sl_text_slice(&json), &text, &err);
@@ -128,24 +114,47 @@ static int run(const struct sl_cli *t)
     return sl_process_run(t->file);
 }
 
+static int version(const struct sl_cli *t)
+{
+    (void)t;
+    (void)printf("sluiced %s\n", SL_VERSION);
+    return 0;
+}
+
 enum {
-    TAKES_ADMIN = 1, /* asks a running process */
-    TAKES_DIFF = 2,
-    TAKES_ENDPOINT = 4, /* and --wait, --undo */
+    TAKES_FILE = 1,
+    TAKES_ADMIN = 2, /* asks a running process, which either of both finds */
+    TAKES_DIFF = 4,
+    TAKES_ENDPOINT = 8, /* and --wait, --undo */
 };
 
 static const struct verb {
     const char *name;
     int (*run)(const struct sl_cli *t);
     unsigned takes;
-    bool needs_file; /* --admin alone will not do */
+    bool needs_file;  /* --admin alone will not do */
+    const char *help; /* lines */
 } verbs[] = {
-    {"run", run, 0, true},
-    {"check", check, TAKES_ADMIN | TAKES_DIFF, true},
-    {"status", status, TAKES_ADMIN, false},
-    {"endpoints", endpoints, TAKES_ADMIN, false},
-    {"reload", sl_cli_reload, TAKES_ADMIN, false},
-    {"drain", sl_cli_drain, TAKES_ADMIN | TAKES_ENDPOINT, false},
+    {"run", run, TAKES_FILE, true,
+     "sluiced [run] -c FILE   serve by FILE; SIGHUP or an edit of FILE reloads it\n"},
+    {"check", check, TAKES_FILE | TAKES_ADMIN | TAKES_DIFF, true,
+     "sluiced check -c FILE   say whether FILE would be accepted\n"
+     "        --diff          and what it would change in the running process, which is\n"
+     "                        asked at FILE's admin.listen, or at --admin ADDRESS:PORT\n"},
+    {"status", status, TAKES_FILE | TAKES_ADMIN, false,
+     "sluiced status PROC     show listeners, shares and endpoints\n"},
+    {"endpoints", endpoints, TAKES_FILE | TAKES_ADMIN, false,
+     "sluiced endpoints PROC  show one line for each endpoint\n"},
+    {"reload", sl_cli_reload, TAKES_FILE | TAKES_ADMIN, false,
+     "sluiced reload PROC     read the file again, and wait until it is in force\n"},
+    {"drain", sl_cli_drain, TAKES_FILE | TAKES_ADMIN | TAKES_ENDPOINT, false,
+     "sluiced drain PROC      finish the requests that run, and end\n"
+     "        --wait          and show how far that is, until it has ended\n"
+     "sluiced drain ENDPOINT PROC\n"
+     "                        give it, an address or the name of a pod, no new requests\n"
+     "        --wait          and return when the last one there has ended\n"
+     "        --undo          give it new requests again\n"},
+    {"version", version, 0, false, "sluiced version         print the version\n"},
 };
 
 static const struct flag {
@@ -154,12 +163,59 @@ static const struct flag {
     size_t value_offset; /* of a const char * in struct sl_cli; SIZE_MAX: it is a switch */
     size_t on_offset;    /* of a bool */
 } flags[] = {
-    {"-c", 0, offsetof(struct sl_cli, file), SIZE_MAX},
+    {"-c", TAKES_FILE, offsetof(struct sl_cli, file), SIZE_MAX},
     {"--admin", TAKES_ADMIN, offsetof(struct sl_cli, admin), SIZE_MAX},
     {"--diff", TAKES_DIFF, SIZE_MAX, offsetof(struct sl_cli, diff)},
     {"--wait", TAKES_ENDPOINT, SIZE_MAX, offsetof(struct sl_cli, wait)},
     {"--undo", TAKES_ENDPOINT, SIZE_MAX, offsetof(struct sl_cli, undo)},
 };
+
+/* Of one verb; NULL: of all. */
+static void print_usage(FILE *to, const struct verb *only)
+{
+    const char *before = "usage: ";
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(verbs); i++) {
+        if (only != NULL && only != &verbs[i]) {
+            continue;
+        }
+        for (const char *line = verbs[i].help; *line != '\0'; before = "       ") {
+            int len = (int)strcspn(line, "\n");
+
+            (void)fprintf(to, "%s%.*s\n", before, len, line);
+            line += len + 1;
+        }
+    }
+    if (only == NULL) {
+        (void)fputs(
+            "       sluiced help VERB       show the usage of one verb, as VERB --help does\n", to);
+    }
+    if (only == NULL || ((only->takes & TAKES_ADMIN) != 0 && !only->needs_file)) {
+        (void)fputs(
+            "PROC, the running process: -c FILE (at its admin.listen) or --admin "
+            "ADDRESS:PORT\n",
+            to);
+    }
+    (void)fputs("Exit code: 0 done, 1 failed, 2 wrong usage or configuration\n", to);
+}
+
+static int refuse(const struct verb *verb, const char *why, const char *what)
+{
+    (void)fprintf(stderr, "sluiced: %s%s\n", why, what);
+    print_usage(stderr, verb);
+    return SL_EXIT_USAGE;
+}
+
+static int help(const struct verb *verb)
+{
+    print_usage(stdout, verb);
+    return 0;
+}
+
+static bool asks_for_help(const char *arg)
+{
+    return strcmp(arg, "-h") == 0 || strcmp(arg, "--help") == 0;
+}
 
 static const struct verb *find_verb(const char *name)
 {
@@ -169,6 +225,22 @@ static const struct verb *find_verb(const char *name)
         }
     }
     return NULL;
+}
+
+static int refuse_verb(const char *name)
+{
+    struct sl_suggestion meant;
+
+    sl_suggest_init(&meant, sl_slice_of(name));
+    for (size_t i = 0; i < SL_ARRAY_LEN(verbs); i++) {
+        sl_suggest_offer(&meant, sl_slice_of(verbs[i].name));
+    }
+    if (meant.best.len == 0) {
+        return refuse(NULL, "unknown verb ", name);
+    }
+    (void)fprintf(stderr, "sluiced: unknown verb %s; did you mean %.*s?\n", name,
+                  SL_SLICE_ARG(meant.best));
+    return SL_EXIT_USAGE;
 }
 
 static const struct flag *find_flag(const char *name)
@@ -181,6 +253,27 @@ static const struct flag *find_flag(const char *name)
     return NULL;
 }
 
+/* What spans several arguments. */
+static int check_flags(const struct verb *verb, const struct sl_cli *t)
+{
+    bool asks = (verb->takes & TAKES_ADMIN) != 0;
+
+    if (verb->needs_file && t->file == NULL) {
+        return refuse(verb, "-c FILE is missing", "");
+    }
+    if (asks && t->file == NULL && t->admin == NULL) {
+        return refuse(verb, "-c FILE or --admin ADDRESS:PORT is missing", "");
+    }
+    if (asks && !verb->needs_file && t->file != NULL && t->admin != NULL) {
+        return refuse(verb, "-c FILE and --admin ADDRESS:PORT: give one of them", "");
+    }
+    if (asks && verb->needs_file && t->admin != NULL && !t->diff) {
+        return refuse(verb, "--admin is for --diff, which asks a running process", "");
+    }
+    return SL_CLI_GOES_ON;
+}
+
+/* An exit code, or SL_CLI_GOES_ON. */
 static int read_flags(const struct verb *verb, int argc, char **argv, int at, struct sl_cli *t)
 {
     for (; at < argc; at++) {
@@ -192,52 +285,62 @@ static int read_flags(const struct verb *verb, int argc, char **argv, int at, st
             t->endpoint = argv[at];
             continue;
         }
+        if (asks_for_help(argv[at])) {
+            return help(verb);
+        }
         if (f == NULL) {
-            return refuse("unknown argument ", argv[at]);
+            return refuse(verb, "unknown argument ", argv[at]);
         }
         if ((verb->takes & f->needs) != f->needs) {
-            (void)fprintf(stderr, "sluiced: %s is not for the verb %s\n%s", f->name, verb->name,
-                          usage);
-            return SL_EXIT_USAGE;
+            return refuse(verb, f->name, " is for another verb");
         }
         if (f->value_offset == SIZE_MAX) {
             *(bool *)((char *)t + f->on_offset) = true;
         } else if (at + 1 < argc) {
             memcpy((char *)t + f->value_offset, (const void *)&argv[++at], sizeof(char *));
         } else {
-            return refuse("a value is missing after ", argv[at]);
+            return refuse(verb, "a value is missing after ", argv[at]);
         }
     }
-    return 0;
+    return check_flags(verb, t);
+}
+
+static int run_verb(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    struct sl_cli t = {0};
+    int at = 2;
+
+    if (argc < 2) {
+        return refuse(NULL, "-c FILE is missing", "");
+    }
+    if (strcmp(name, "help") == 0 || asks_for_help(name)) {
+        if (argc == 2) {
+            return help(NULL);
+        }
+        return find_verb(argv[2]) != NULL ? help(find_verb(argv[2])) : refuse_verb(argv[2]);
+    }
+    if (strcmp(name, "--version") == 0) {
+        name = "version";
+    } else if (name[0] == '-') {
+        name = "run";
+        at = 1;
+    }
+    const struct verb *verb = find_verb(name);
+    if (verb == NULL) {
+        return refuse_verb(name);
+    }
+    int code = read_flags(verb, argc, argv, at, &t);
+    return code == SL_CLI_GOES_ON ? verb->run(&t) : code;
 }
 
 int sl_cli_main(int argc, char **argv)
 {
-    const char *name = "run";
-    struct sl_cli t = {0};
-    int at = 1;
+    int code = run_verb(argc, argv);
 
-    if (at < argc && argv[at][0] != '-') {
-        name = argv[at++];
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        (void)fputs("sluiced: the output could not be written\n", stderr);
+        code = code == 0 ? SL_EXIT_FAILED : code;
     }
-    if (at < argc && (strcmp(argv[at], "-h") == 0 || strcmp(argv[at], "--help") == 0)) {
-        (void)fputs(usage, stdout);
-        return 0;
-    }
-    if (strcmp(name, "version") == 0 || (at < argc && strcmp(argv[at], "--version") == 0)) {
-        (void)printf("sluiced %s\n", SL_VERSION);
-        return 0;
-    }
-    const struct verb *verb = find_verb(name);
-    if (verb == NULL) {
-        return refuse("unknown verb ", name);
-    }
-    int code = read_flags(verb, argc, argv, at, &t);
-    if (code != 0) {
-        return code;
-    }
-    if (t.file == NULL && (verb->needs_file || t.admin == NULL)) {
-        return refuse("-c FILE is missing", "");
-    }
-    return verb->run(&t);
+    return code;
 }

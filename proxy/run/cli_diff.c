@@ -2,7 +2,7 @@
 /*
  * cli_diff: what a file would change, against what the running process says of itself.
  */
-#include "cli_verbs.h"
+#include "cli_ask.h"
 
 #include "config/diff.h"
 #include "config/print.h"
@@ -37,7 +37,7 @@ int sl_cli_diff(const struct sl_cli *cli, const struct sl_config *config)
 
     sl_text_init(&running, SL_ANSWER_MAX_BYTES);
     sl_text_init(&ours, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask(cli, "GET", "/config", &running);
+    int code = sl_cli_get(cli, "/config", &running);
     if (code == 0) {
         sl_config_print(config, &ours);
         code = show(&running, &ours);

@@ -2,9 +2,8 @@
 /*
  * cli_drain: takes a process, or an endpoint of it, out of traffic, and shows what is left.
  */
-#include "cli_verbs.h"
+#include "cli_ask.h"
 
-#include "proxy/admin/answer.h"
 #include "proxy/admin/query.h"
 #include "proxy/admin/routes.h"
 
@@ -12,13 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOOK_MS 100
 #define MARGIN_MS 30000 /* for the last look, and a machine that is busy */
+/* Two processes may share a port (SO_REUSEPORT), and either may take a question: by chance the
+ * same one takes so many in a row once in a million times. */
+#define OTHERS_MAX_N 20
 
-/* What was said last: only news is worth a line. */
 struct progress {
-    char said[160];
-    uint64_t limit_ms; /* 0: none is known */
+    char said[160];    /* last: only news is worth a line */
+    unsigned others_n; /* answers, one after the other, of a process that was not asked to drain */
 };
 
 static void say(struct progress *p, const char *line)
@@ -32,27 +32,73 @@ static void say(struct progress *p, const char *line)
 
 /* ---- The process */
 
-/* -1: it goes on. */
-static int say_process(const struct sl_answer *a, struct progress *p)
+static int on_begun(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
+    (void)arg;
+    (void)waited_ms;
+    return sl_answer_is_true(a, "draining") ? 0 : sl_cli_no_answer("/drain");
+}
+
+/* Ours could not go back: somebody took its place. */
+static int on_other(struct progress *p, const struct sl_answer *a)
+{
+    if (!sl_answer_is_false(a, "draining")) {
+        return sl_cli_no_answer("/drain");
+    }
+    return ++p->others_n < OTHERS_MAX_N ? SL_CLI_GOES_ON : SL_CLI_GONE;
+}
+
+static int on_process(void *arg, const struct sl_answer *a, uint64_t waited_ms)
+{
+    struct progress *p = arg;
+    uint64_t limit_ms =
+        sl_answer_number(a, "delay_ms") + sl_answer_number(a, "timeout_ms") + MARGIN_MS;
     char line[sizeof(p->said)];
 
+    if (!sl_answer_is_true(a, "draining")) {
+        return on_other(p, a);
+    }
+    p->others_n = 0;
     (void)snprintf(line, sizeof(line),
                    "%s: inbound %" PRIu64 " connections, outbound %" PRIu64 " requests",
                    sl_answer_is_true(a, "closing") ? "closing" : "draining, still accepting",
                    sl_answer_number(a, "inbound"), sl_answer_number(a, "outbound"));
     say(p, line);
-    p->limit_ms = sl_answer_number(a, "delay_ms") + sl_answer_number(a, "timeout_ms") + MARGIN_MS;
-    return -1;
+    if (waited_ms > limit_ms) {
+        (void)fprintf(stderr, "still not done after %" PRIu64 " s\n", waited_ms / 1000);
+        return SL_EXIT_FAILED;
+    }
+    return SL_CLI_GOES_ON;
+}
+
+static int drain_process(const struct sl_cli *cli, const struct sl_address *admin)
+{
+    struct progress p = {.said = ""};
+    int code = sl_cli_ask_object(admin, "POST", "/drain", on_begun, NULL);
+
+    if (code == 0 && !cli->wait) {
+        (void)printf("draining; --wait shows how far it is\n");
+    } else if (code == 0) {
+        code = sl_cli_watch(admin, "/drain", on_process, &p);
+    }
+    if (code == SL_CLI_GONE) { /* which is how it says that it is done */
+        say(&p, p.others_n > 0 ? "ended; another process answers there now" : "ended");
+        code = 0;
+    } else if (code == SL_CLI_LOST) {
+        (void)fprintf(stderr, "the drain was begun, and whether it has ended is not known\n");
+        code = SL_EXIT_FAILED;
+    }
+    return code;
 }
 
 /* ---- An endpoint */
 
-/* -1: it goes on, and only who waits cares. */
-static int say_endpoint(const struct sl_answer *a, struct progress *p)
+static int on_endpoint(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
+    struct progress *p = arg;
     uint64_t running_n = sl_answer_number(a, "in_flight");
     char line[sizeof(p->said)];
+    (void)waited_ms; /* who runs there may take any time */
 
     if (sl_answer_number(a, "drained") == 0) {
         say(p, "gets requests again");
@@ -60,86 +106,35 @@ static int say_endpoint(const struct sl_answer *a, struct progress *p)
     }
     (void)snprintf(line, sizeof(line), "gets no new requests, %" PRIu64 " run there", running_n);
     say(p, line);
-    return running_n == 0 ? 0 : -1;
+    return running_n == 0 ? 0 : SL_CLI_GOES_ON;
 }
 
-/* ---- Both */
-
-typedef int (*say_fn)(const struct sl_answer *a, struct progress *p);
-
-static int look(const struct sl_address *admin, const char *path, say_fn says, struct progress *p,
-                bool *gone)
+/* Whether there is more to come only who waits wants to know. */
+static int on_ordered(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
-    struct sl_text answer;
-
-    sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask_again(admin, path, &answer, gone);
-    if (code == 0) {
-        struct sl_answer *a = sl_answer_parse(sl_text_slice(&answer));
-
-        code = a != NULL ? says(a, p) : sl_cli_no_answer(path);
-        sl_answer_free(a);
-    }
-    sl_text_fini(&answer);
-    return code;
-}
-
-/* ends: the process does, which is how it says that it is done. */
-static int wait_for(const struct sl_address *admin, const char *path, say_fn says, bool ends)
-{
-    struct progress p = {.limit_ms = 0};
-    bool gone = false;
-    int code = look(admin, path, says, &p, &gone);
-
-    for (uint64_t waited_ms = 0; code < 0; waited_ms += LOOK_MS) {
-        if (p.limit_ms > 0 && waited_ms > p.limit_ms) {
-            (void)fprintf(stderr, "still not done after %" PRIu64 " s\n", waited_ms / 1000);
-            return SL_EXIT_FAILED;
-        }
-        sl_cli_pause(LOOK_MS);
-        code = look(admin, path, says, &p, &gone);
-    }
-    if (!gone) {
-        return code;
-    }
-    if (ends) {
-        say(&p, "ended");
-        return 0;
-    }
-    (void)fprintf(stderr, "the process went away\n");
-    return SL_EXIT_FAILED;
-}
-
-static int tell(const struct sl_cli *cli, const char *path, say_fn says)
-{
-    struct progress p = {.limit_ms = 0};
-    struct sl_text answer;
-
-    sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask(cli, "POST", path, &answer);
-    struct sl_answer *a = code == 0 ? sl_answer_parse(sl_text_slice(&answer)) : NULL;
-    if (code == 0 && a == NULL) {
-        code = sl_cli_no_answer(path);
-    } else if (code == 0 && says != NULL) {
-        (void)says(a, &p);
-    }
-    sl_answer_free(a);
-    sl_text_fini(&answer);
-    return code;
+    (void)on_endpoint(arg, a, waited_ms);
+    return 0;
 }
 
 static int drain_endpoint(const struct sl_cli *cli, const struct sl_address *admin)
 {
     char path[SL_ADMIN_QUERY_BYTES] = "/drain/endpoint?endpoint=";
     char order[sizeof(path) + 8];
+    struct progress p = {.said = ""};
 
     if (!sl_query_append(path, sizeof(path), cli->endpoint)) {
         (void)fprintf(stderr, "the name of the endpoint is too long\n");
         return SL_EXIT_USAGE;
     }
     (void)snprintf(order, sizeof(order), "%s%s", path, cli->undo ? "&undo=1" : "");
-    int code = tell(cli, order, cli->wait ? NULL : say_endpoint);
-    return code == 0 && cli->wait ? wait_for(admin, path, say_endpoint, false) : code;
+    int code = sl_cli_ask_object(admin, "POST", order, on_ordered, &p);
+    if (code == 0 && cli->wait) {
+        code = sl_cli_watch(admin, path, on_endpoint, &p);
+    }
+    if (code == SL_CLI_GONE) {
+        (void)fprintf(stderr, "the process went away\n");
+    }
+    return code == SL_CLI_GONE || code == SL_CLI_LOST ? SL_EXIT_FAILED : code;
 }
 
 int sl_cli_drain(const struct sl_cli *cli)
@@ -154,15 +149,5 @@ int sl_cli_drain(const struct sl_cli *cli)
     if (code != 0) {
         return code;
     }
-    if (cli->endpoint != NULL) {
-        return drain_endpoint(cli, &admin);
-    }
-    code = tell(cli, "/drain", NULL);
-    if (code == 0 && cli->wait) {
-        return wait_for(&admin, "/drain", say_process, true);
-    }
-    if (code == 0) {
-        (void)printf("draining; --wait shows how far it is\n");
-    }
-    return code;
+    return cli->endpoint != NULL ? drain_endpoint(cli, &admin) : drain_process(cli, &admin);
 }

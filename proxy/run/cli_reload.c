@@ -2,15 +2,12 @@
 /*
  * cli_reload: asks for a reload, and waits until the process says what became of it.
  */
-#include "cli_verbs.h"
+#include "cli_ask.h"
 #include "process.h"
-
-#include "proxy/admin/answer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#define LOOK_MS 50
 /* One that waits for its pools may be under way, and ours waits as long behind it. */
 #define WAIT_MS ((uint64_t)(2 * SL_SYNC_WAIT_MS + 10000))
 
@@ -36,65 +33,51 @@ static int report(const struct sl_answer *a)
     return 0;
 }
 
-/* -1: no outcome yet. */
-static int look(const struct sl_address *admin, uint64_t asked)
+static int on_asked(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
-    struct sl_text answer;
-    bool gone = false;
+    uint64_t *asked = arg;
+    (void)waited_ms;
 
-    sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    int code = sl_cli_ask_again(admin, "/reload", &answer, &gone);
-    if (gone) {
-        (void)fprintf(stderr, "the process went away before it said what became of the reload\n");
-    }
-    if (code == 0) {
-        struct sl_answer *a = sl_answer_parse(sl_text_slice(&answer));
-
-        code = a == NULL                                  ? sl_cli_no_answer("/reload")
-               : sl_answer_number(a, "answered") >= asked ? report(a)
-                                                          : -1;
-        sl_answer_free(a);
-    }
-    sl_text_fini(&answer);
-    return code;
+    *asked = sl_answer_number(a, "asked"); /* from 1 */
+    return *asked > 0 ? 0 : sl_cli_no_answer("/reload");
 }
 
-static int wait_for(const struct sl_address *admin, uint64_t asked)
+static int on_outcome(void *arg, const struct sl_answer *a, uint64_t waited_ms)
 {
-    int code = look(admin, asked);
+    const uint64_t *asked = arg;
 
-    for (uint64_t waited_ms = 0; code < 0 && waited_ms < WAIT_MS; waited_ms += LOOK_MS) {
-        sl_cli_pause(LOOK_MS);
-        code = look(admin, asked);
+    if (sl_answer_number(a, "answered") >= *asked) {
+        return report(a);
     }
-    if (code < 0) {
-        (void)fprintf(stderr,
-                      "not in force on all workers after %llu s: it was accepted, and goes on; "
-                      "`sluiced status` shows the generation\n",
-                      (unsigned long long)WAIT_MS / 1000);
-        code = SL_EXIT_FAILED;
+    if (waited_ms < WAIT_MS) {
+        return SL_CLI_GOES_ON;
     }
-    return code;
+    (void)fprintf(stderr,
+                  "not in force on all workers after %" PRIu64
+                  " s: it was accepted, and goes on; "
+                  "`sluiced status` shows the generation\n",
+                  WAIT_MS / 1000);
+    return SL_EXIT_FAILED;
 }
 
 int sl_cli_reload(const struct sl_cli *cli)
 {
     struct sl_address admin;
-    struct sl_text answer;
+    uint64_t asked = 0;
     int code = sl_cli_find_admin(cli, &admin);
 
-    if (code != 0) {
-        return code;
-    }
-    sl_text_init(&answer, SL_ANSWER_MAX_BYTES);
-    code = sl_cli_ask(cli, "POST", "/reload", &answer);
     if (code == 0) {
-        struct sl_answer *a = sl_answer_parse(sl_text_slice(&answer));
-
-        code = a == NULL ? sl_cli_no_answer("/reload")
-                         : wait_for(&admin, sl_answer_number(a, "asked"));
-        sl_answer_free(a);
+        code = sl_cli_ask_object(&admin, "POST", "/reload", on_asked, &asked);
     }
-    sl_text_fini(&answer);
+    if (code == 0) {
+        code = sl_cli_watch(&admin, "/reload", on_outcome, &asked);
+    }
+    if (code == SL_CLI_GONE) {
+        (void)fprintf(stderr, "the process went away before it said what became of the reload\n");
+        code = SL_EXIT_FAILED;
+    } else if (code == SL_CLI_LOST) {
+        (void)fprintf(stderr, "the reload was accepted, and what became of it is not known\n");
+        code = SL_EXIT_FAILED;
+    }
     return code;
 }

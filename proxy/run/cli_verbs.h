@@ -14,14 +14,10 @@
 
 #include <sluiced/config.h>
 
-#include "proxy/base/text.h"
-
 #include <stdbool.h>
-#include <stdint.h>
 
 #define SL_EXIT_FAILED 1
 #define SL_EXIT_USAGE 2
-#define SL_ANSWER_MAX_BYTES ((size_t)64 * 1024 * 1024)
 
 struct sl_cli {
     const char *file;
@@ -34,24 +30,8 @@ struct sl_cli {
 
 /* What these return is an exit code, 0 or one of the above, with the reason on stderr. */
 
-/* Asks the running process; answer is initialised and the caller's to end. An answer other than
- * 200 is a failure, and is shown. */
-int sl_cli_ask(const struct sl_cli *cli, const char *method, const char *path,
-               struct sl_text *answer);
-
-/* The same, asked again and again: of a process that may be gone, which is told by *gone. */
-int sl_cli_ask_again(const struct sl_address *admin, const char *path, struct sl_text *answer,
-                     bool *gone);
-int sl_cli_find_admin(const struct sl_cli *cli, struct sl_address *out);
-
-/* Says that what came from path makes no sense. */
-int sl_cli_no_answer(const char *path);
-
 /* sl_config_load, errors to stderr. */
 int sl_cli_load(const char *file, const struct sl_config **out);
-
-/* Until the next look at a process that works on something. */
-void sl_cli_pause(uint64_t ms);
 
 int sl_cli_reload(const struct sl_cli *cli);
 int sl_cli_drain(const struct sl_cli *cli);

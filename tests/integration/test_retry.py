@@ -187,6 +187,19 @@ def test_the_last_real_answer_is_the_clients(sluiced, endpoints, attempts, tries
     assert (line["reason"], line["status"]) == ("ok", code)
 
 
+@pytest.mark.parametrize("after, code, reason", [
+    (RESET, 502, "upstream_reset"), (None, 504, "first_byte_timeout")], ids=["reset", "silence"])
+def test_an_answer_that_was_given_up_does_not_come_back(sluiced, endpoints, gate, after, code,
+                                                        reason):
+    both = endpoints(2, [answer_bytes(b"first", "503 Trouble", [("Retry-After", "7")])],
+                     after or [Wait(gate), *OK])
+    proxy = proxied(sluiced, both.addresses, {"statuses": 503}, timeouts={"first_byte": "200ms"})
+    answer = ask(proxy)
+    assert (answer.status, reason_of(answer)) == (code, reason)
+    assert answer.get("retry-after") is None
+    expect(proxy, 2, attempts=1)
+
+
 def test_client_of_http_1_0_is_answered_by_the_other(sluiced, endpoints):
     both = endpoints(2, status(503), [STREAM])
     proxy = proxied(sluiced, both.addresses, {"statuses": 503})

@@ -4,8 +4,8 @@
 
 static void members_are_found_and_missing_ones_read_as_nothing(void **state)
 {
-    struct sl_answer *a =
-        sl_answer_parse(SL_SLICE("{\"n\":3,\"minus\":-1,\"text\":\"x\",\"yes\":true,\"no\":0}"));
+    struct sl_answer *a = sl_answer_parse(
+        SL_SLICE("{\"n\":3,\"minus\":-1,\"text\":\"x\",\"yes\":true,\"not\":false,\"no\":0}"));
     (void)state;
 
     assert_non_null(a);
@@ -18,6 +18,10 @@ static void members_are_found_and_missing_ones_read_as_nothing(void **state)
     assert_string_equal(sl_answer_text(a, "absent"), "");
     assert_true(sl_answer_is_true(a, "yes"));
     assert_false(sl_answer_is_true(a, "no"));
+    assert_true(sl_answer_is_false(a, "not"));
+    assert_false(sl_answer_is_false(a, "no"));
+    assert_false(sl_answer_is_false(a, "yes"));
+    assert_false(sl_answer_is_false(a, "absent"));
     sl_answer_free(a);
 }
 

@@ -133,6 +133,16 @@ static void nobody_there_is_an_error_that_names_the_address(void **state)
     check(strncmp(err.message, expected, strlen(expected)) == 0, "%s", err.message);
 }
 
+/* A broadcast address of the loopback: no stream can be made to it. */
+static void no_way_there_is_not_nobody_there(void **state)
+{
+    static const struct sl_address nowhere = {"127.255.255.255", 1, false};
+    (void)state;
+
+    int rc = sl_admin_ask(&nowhere, "GET", "/status", &status, &body, &err);
+    check(rc == SL_EIO, "%d %s", rc, err.message);
+}
+
 static void an_address_that_cannot_be_asked_says_what_to_do(void **state)
 {
     static const struct {
@@ -141,7 +151,7 @@ static void an_address_that_cannot_be_asked_says_what_to_do(void **state)
     } rows[] = {
         {{"/run/sluiced.sock", 0, true},
          "curl --unix-socket /run/sluiced.sock http://localhost/status"},
-        {{"127.0.0.1", 0, false}, "set a port other than 0 in admin.listen"},
+        {{"127.0.0.1", 0, false}, "ask it with --admin ADDRESS:PORT, or set a port other than 0"},
     };
     (void)state;
 
@@ -161,6 +171,7 @@ int main(void)
         TEST(a_refusal_is_an_answer_too),
         TEST(an_answer_that_is_too_large_is_an_error),
         TEST(nobody_there_is_an_error_that_names_the_address),
+        TEST(no_way_there_is_not_nobody_there),
         TEST(an_address_that_cannot_be_asked_says_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
