@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define TICK_MS 2
+
 static void drop(struct fake_conn *c)
 {
     if (c->fd >= 0) {
@@ -102,16 +104,19 @@ static void on_tick(struct sl_timer *t)
     sl_loop_stop(t->loop);
 }
 
+/* Time that passed is not enough: a machine that stood still owes the loop its turns. */
 static bool run_until(struct sl_loop *loop, bool (*done)(void *arg), void *arg, uint64_t for_ms)
 {
     uint64_t end_ms = sl_time_now_ms() + for_ms;
+    uint64_t turns_n = for_ms / TICK_MS;
     struct sl_timer tick;
     bool is_done;
 
     sl_timer_init(&tick, loop, on_tick);
-    sl_timer_start(&tick, 2, 2);
-    while (!(is_done = done(arg)) && sl_time_now_ms() < end_ms) {
+    sl_timer_start(&tick, TICK_MS, TICK_MS);
+    while (!(is_done = done(arg)) && (turns_n > 0 || sl_time_now_ms() < end_ms)) {
         sl_loop_run(loop);
+        turns_n -= turns_n > 0;
     }
     sl_timer_stop(&tick);
     return is_done;
@@ -167,6 +172,18 @@ struct fake_conn *fake_take(struct fake_api *f, const char *part)
     fake_run_until(f->loop, look_for, &s, 10000, part);
     s.found->waits = false;
     return s.found;
+}
+
+static bool look_in_vain(void *arg)
+{
+    return !look_for(arg);
+}
+
+void fake_expect_gone(struct fake_api *f, const char *part)
+{
+    struct search s = {.api = f, .part = part};
+
+    fake_run_until(f->loop, look_in_vain, &s, 10000, "the end of a request's connection");
 }
 
 static void send_all(struct fake_conn *c, const char *data, size_t len)

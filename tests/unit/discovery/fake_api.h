@@ -36,15 +36,18 @@ struct fake_api {
 void fake_start(struct fake_api *f, struct sl_loop *loop);
 void fake_stop(struct fake_api *f);
 
-/* Turns the loop until done(arg), at most deadline_ms; fails the test where it never is. */
+/* Turns the loop until done(arg); fails the test where it is not after deadline_ms, and as many
+ * turns as fit into that on a machine that does nothing else. */
 void fake_run_until(struct sl_loop *loop, bool (*done)(void *arg), void *arg, uint64_t deadline_ms,
                     const char *what);
-/* Turns it for that long, whatever happens. */
+/* Turns it for that long, and likewise as often, whatever happens. */
 void fake_run_for(struct sl_loop *loop, uint64_t ms);
 
 /* Waits for a request whose text has part in it, and takes it. */
 struct fake_conn *fake_take(struct fake_api *f, const char *part);
 bool fake_has(struct fake_api *f, const char *part);
+/* Until nothing waits that has part in it: who asked has closed. */
+void fake_expect_gone(struct fake_api *f, const char *part);
 
 /* Sends text as it is. */
 void fake_send(struct fake_conn *c, const char *text);

@@ -142,6 +142,8 @@ static void a_stream_without_a_marker_gives_way_to_a_list(void **state)
 
     fake_open(watch);
     fake_chunk(watch, EVENT("ADDED", "a", "7"));
+    expect("a");
+    rig.times.marker_ms = 20;                    /* from the next bytes on */
     fake_chunk(watch, EVENT("ADDED", "z", "8")); /* gone when the list is made */
     watch = rig_listed();
     assert_int_equal(rig.lw.status.errors_n, 0);
@@ -153,39 +155,41 @@ static void a_stream_without_a_marker_gives_way_to_a_list(void **state)
 /* One in which something happens all the time, and the marker is not what happens. */
 static void a_stream_that_never_falls_silent_has_an_end_too(void **state)
 {
+    struct fake_conn *watch = fake_take(&rig.api, STREAM);
     (void)state;
 
-    rig.times.list_total_ms = 250;
-    struct fake_conn *watch = fake_take(&rig.api, STREAM);
-    uint64_t begun_ms = sl_loop_now_ms(rig.loop);
     fake_open(watch);
-    while (!fake_has(&rig.api, LIST)) {
-        check(sl_loop_now_ms(rig.loop) - begun_ms < 5000, "no list");
-        if (fake_has(&rig.api, STREAM)) { /* this machine was too slow with the answer */
-            watch = fake_take(&rig.api, STREAM);
-            fake_open(watch);
-        }
-        if (watch->fd >= 0) {
-            fake_chunk(watch, EVENT("ADDED", "a", "7"));
-        }
-        fake_run_for(rig.loop, 20);
-    }
-    assert_true(sl_loop_now_ms(rig.loop) - begun_ms >= 250);
+    fake_chunk(watch, EVENT("ADDED", "a", "7"));
+    expect("a");
+    fake_chunk(watch, EVENT("ADDED", "b", "8"));
+    expect("a,b");
+    assert_false(fake_has(&rig.api, LIST));
+    rig.lw.phase_at_ms -= rig.times.list_total_ms; /* it began long ago */
+    fake_chunk(watch, EVENT("ADDED", "c", "9"));
     (void)rig_listed();
 }
 
 static void a_stream_that_is_not_answered_is_a_failure(void **state)
 {
-    (void)fake_take(&rig.api, STREAM);
     (void)state;
 
+    rig.api.streams_lists = true;
+    rig.times.list_idle_ms = 20;
+    rig.times.backoff_min_ms = 60000;
+    rig.times.backoff_max_ms = 60000;
+    uint64_t begun_ms = sl_loop_now_ms(rig.loop);
+    rig_start();
     expect_error("no answer");
+    assert_true(sl_loop_now_ms(rig.loop) - begun_ms >= 20);
+    fake_expect_gone(&rig.api, STREAM);
+    rig.times.list_idle_ms = 60000;
+    sl_list_watch_doubt(&rig.lw); /* or it would be a long time until the next */
     (void)rig_streamed();
 }
 
-static void whoever_may_list_but_not_watch_gets_a_list(void **state)
+static void whoever_gets_no_stream_may_get_a_list(void **state)
 {
-    static const int statuses[] = {403, 504, 410};
+    static const int statuses[] = {403, 404, 410, 500, 503, 504};
 
     for (size_t i = 0; i < SL_ARRAY_LEN(statuses); i++) {
         assert_int_equal(rig_close(state), 0);
@@ -199,9 +203,9 @@ static void whoever_may_list_but_not_watch_gets_a_list(void **state)
     }
 }
 
-static void other_answers_are_no_reason_for_a_list(void **state)
+static void two_answers_are_no_reason_for_a_list(void **state)
 {
-    static const int statuses[] = {401, 429, 500, 503};
+    static const int statuses[] = {401, 429};
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(statuses); i++) {
@@ -228,16 +232,17 @@ static void a_refusal_is_shared_and_ends(void **state)
 
     rig.api.streams_lists = true;
     rig.conf.no_stream_until_ms = &until_ms;
-    rig.times.no_stream_ms = 150;
+    uint64_t begun_ms = sl_loop_now_ms(rig.loop);
     rig_start();
     fake_answer(fake_take(&rig.api, STREAM), 422, "", "");
     (void)rig_listed();
-    assert_true(until_ms > sl_loop_now_ms(rig.loop));
+    assert_true(until_ms >= begun_ms + rig.times.no_stream_ms);
+    assert_true(until_ms <= sl_loop_now_ms(rig.loop) + rig.times.no_stream_ms);
     sl_list_watch_stop(&rig.lw);
     rig_start();
     (void)fake_take(&rig.api, LIST "&resourceVersion=0&");
     sl_list_watch_stop(&rig.lw);
-    fake_run_for(rig.loop, 160);
+    until_ms = sl_loop_now_ms(rig.loop); /* the time has come */
     rig_start();
     (void)rig_streamed();
 }
@@ -270,6 +275,7 @@ static void pod_names_stream_as_metadata(void **state)
     rig.api.streams_lists = true;
     rig.conf.kind = SL_KUBE_POD_NAME;
     rig.conf.selector = NULL;
+    rig.times.grace_ms = 20;
     rig_start();
     struct fake_conn *watch = fake_take(&rig.api, "sendInitialEvents=true");
     assert_non_null(strstr(watch->request, "as=PartialObjectMetadata;"));
@@ -317,9 +323,9 @@ int main(void)
         TEST(a_server_that_refuses_is_asked_for_lists_from_then_on),
         TEST(a_stream_without_a_marker_gives_way_to_a_list),
         TEST(a_stream_that_never_falls_silent_has_an_end_too),
-        TEST(a_stream_that_is_not_answered_is_a_failure),
-        TEST(whoever_may_list_but_not_watch_gets_a_list),
-        TEST(other_answers_are_no_reason_for_a_list),
+        OPEN_TEST(a_stream_that_is_not_answered_is_a_failure),
+        TEST(whoever_gets_no_stream_may_get_a_list),
+        TEST(two_answers_are_no_reason_for_a_list),
         TEST(a_refusal_that_no_list_confirms_is_forgotten),
         OPEN_TEST(a_refusal_is_shared_and_ends),
         OPEN_TEST(a_field_selector_goes_with_every_request),

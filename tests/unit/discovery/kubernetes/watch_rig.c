@@ -6,17 +6,19 @@
 
 struct rig rig;
 
-static const struct sl_list_watch_times short_times = {
-    .connect_ms = 1000,
-    .list_idle_ms = 300,
-    .list_total_ms = 3000,
-    .marker_ms = 100,
-    .watch_idle_ms = 300,
+/* Waits end soon, but nobody is given up, however long this machine stands still: a test of such a
+ * limit sets it. */
+static const struct sl_list_watch_times times = {
+    .connect_ms = 60000,
+    .list_idle_ms = 60000,
+    .list_total_ms = 60000,
+    .marker_ms = 60000,
+    .watch_idle_ms = 60000,
     .watch_s = 100,
     .compare_ms = 3600000,
     .compare_min_ms = 100,
     .doubt_ms = 5,
-    .grace_ms = 60,
+    .grace_ms = 60000,
     .doubted_ms = 60000,
     .backoff_min_ms = 10,
     .backoff_max_ms = 40,
@@ -38,7 +40,7 @@ int rig_open(void **state)
     assert_int_equal(sl_fetcher_new(rig.loop, &rig.fetcher), SL_OK);
     fake_start(&rig.api, rig.loop);
     rig.access.server = rig.api.url;
-    rig.times = short_times;
+    rig.times = times;
     rig.conf = (struct sl_list_watch_conf){
         .pool = "chat",
         .path = "/apis/x",

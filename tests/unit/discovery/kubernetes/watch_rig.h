@@ -50,7 +50,8 @@ struct rig {
 
 extern struct rig rig;
 
-/* Setups: times are short, only comparisons come by themselves never. */
+/* Setups: who fails tries again soon; all that would end by itself takes a minute, comparisons come
+ * never. */
 int rig_open(void **state);            /* nothing runs: change times and conf, then rig_start */
 int rig_start_listing(void **state);   /* the server refuses to stream lists */
 int rig_start_streaming(void **state); /* it does not */

@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define DEADLINE_MS 10000
+#define DEADLINE_MS 30000
 #define CHUNKS_BYTES (1024 * 1024)
 
 static void close_conn(struct pod_conn *c, bool reset)
@@ -218,9 +218,9 @@ void pod_turn_ms(struct sl_loop *loop, uint64_t ms)
 {
     uint64_t until_ms = sl_time_now_ms() + ms;
 
-    while (sl_time_now_ms() < until_ms) {
+    do { /* once at least: this machine may have stood still */
         sl_loop_run_once(loop);
-    }
+    } while (sl_time_now_ms() < until_ms);
 }
 
 static char log_text[64 * 1024];
