@@ -351,6 +351,14 @@ static const struct sl_option slow_start_rows[] = {
      .fallback = "1.0",
      .help = "The share is (age / window) to the power of 1 / aggression: with 1 it grows evenly, "
              "above 1 faster at first."},
+    {.name = "per_endpoint",
+     .type = SL_OPTION_COUNT,
+     SL_FIELD(sl_slow_start_config, per_endpoint_n),
+     .fallback = "0",
+     .max = 1000000,
+     .help = "Requests in flight at most at an endpoint within its window, as one that still loads "
+             "or compiles cannot take many: what no other endpoint has room for waits in the "
+             "queue. 0: as many as `limits.per_endpoint`."},
 };
 
 static const struct sl_section slow_start_section = {

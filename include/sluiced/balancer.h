@@ -54,17 +54,19 @@ struct sl_pick_connection {
 
 /* What the caller knows about one pick. Borrowed for the call; fields a policy ignores may be 0. */
 struct sl_pick {
-    uint64_t now_ms;                        /* the loop turn's clock */
-    enum sl_tier tier;                      /* set by the pool, which descends */
-    uint64_t settled_ms;                    /* set by the pool: who came within it is not allowed */
-    uint64_t key_hash;                      /* of the session key; 0: none */
-    uint64_t prefix_hash;                   /* of the prompt's head; 0: none */
-    uint32_t cost_tokens;                   /* estimate; 0: unknown */
-    uint8_t priority;                       /* 0 = most urgent */
-    bool only_ready;                        /* for the pool: it is not to descend */
-    bool again;                             /* asked before for this request: a miss is no news */
-    bool wants_new;                         /* connection, whatever lies idle */
-    uint32_t worker_idx;                    /* set by the pool */
+    uint64_t now_ms;      /* the loop turn's clock */
+    enum sl_tier tier;    /* set by the pool, which descends */
+    uint64_t settled_ms;  /* set by the pool: who came within it is not allowed */
+    uint64_t new_for_ms;  /* set by the pool: so long, at most new_max_n requests */
+    uint32_t new_max_n;   /* run at one that came; 0: no cap */
+    uint64_t key_hash;    /* of the session key; 0: none */
+    uint64_t prefix_hash; /* of the prompt's head; 0: none */
+    uint32_t cost_tokens; /* estimate; 0: unknown */
+    uint8_t priority;     /* 0 = most urgent */
+    bool only_ready;      /* for the pool: it is not to descend */
+    bool again;           /* asked before for this request: a miss is no news */
+    bool wants_new;       /* connection, whatever lies idle */
+    uint32_t worker_idx;  /* set by the pool */
     struct sl_pick_connection *connection;  /* zeroed, for the answer; NULL: none is opened */
     const struct sl_endpoint *const *tried; /* by earlier attempts of this exchange */
     size_t tried_n; /* <= SL_TRIED_MAX_N from an exchange; the pool may add some */
@@ -131,6 +133,21 @@ static inline bool sl_pick_is_too_soon(const struct sl_pick *ctx, const struct s
     return came_at_ms != 0 && came_at_ms + ctx->settled_ms > ctx->now_ms;
 }
 
+/* Slow start: whether ep is so new that there is a cap on what runs there. */
+static inline bool sl_pick_has_cap(const struct sl_pick *ctx, const struct sl_endpoint *ep)
+{
+    uint64_t came_at_ms = atomic_load_explicit(&ep->came_at_ms, memory_order_relaxed);
+
+    return ctx->new_max_n != 0 && came_at_ms != 0 && ctx->now_ms < came_at_ms + ctx->new_for_ms;
+}
+
+static inline bool sl_pick_finds_full(const struct sl_pick *ctx, const struct sl_endpoint *ep)
+{
+    return sl_endpoint_is_full(ep) ||
+           (sl_pick_has_cap(ctx, ep) &&
+            atomic_load_explicit(&ep->in_flight_n, memory_order_relaxed) >= ctx->new_max_n);
+}
+
 /* Whether an earlier attempt of the exchange was at ep. */
 static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endpoint *ep)
 {
@@ -146,7 +163,8 @@ static inline bool sl_pick_tried(const struct sl_pick *ctx, const struct sl_endp
  * reach of a connection, and not too new for this pick. */
 static inline bool sl_pick_allows(const struct sl_pick *ctx, const struct sl_member *m)
 {
-    return !sl_pick_tried(ctx, m->endpoint) && sl_endpoint_eligible(m, ctx->tier, ctx->now_ms) &&
+    return !sl_pick_tried(ctx, m->endpoint) && !sl_pick_finds_full(ctx, m->endpoint) &&
+           sl_endpoint_suits(m, ctx->tier, ctx->now_ms) &&
            !sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx) &&
            (ctx->settled_ms == 0 || !sl_pick_is_too_soon(ctx, m->endpoint));
 }

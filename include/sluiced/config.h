@@ -249,6 +249,7 @@ struct sl_balance_key_config {
 struct sl_slow_start_config {
     uint64_t window_ms; /* 0: off */
     uint32_t aggression_milli;
+    uint32_t per_endpoint_n; /* requests at one that is new; 0: as many as at the others */
 };
 
 struct sl_limits_config {

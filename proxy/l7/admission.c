@@ -19,12 +19,20 @@ static struct sl_pool_queue_cell *cell_of(const struct sl_exchange *x)
     return &queue_of(x)->cells[x->w->idx];
 }
 
+/* Whether an endpoint may lack room for what it would do. */
+static bool has_caps(const struct sl_view_side *side)
+{
+    const struct sl_pool_config *conf = side->pool->conf;
+    const struct sl_limits_config *limits = &conf->limits;
+    uint32_t of_new_n = conf->slow_start != NULL ? conf->slow_start->per_endpoint_n : 0;
+
+    return (limits->per_endpoint_n | limits->connections_n | limits->connections_per_endpoint_n |
+            of_new_n) != 0;
+}
+
 static bool is_limited(const struct sl_view_side *side)
 {
-    const struct sl_limits_config *limits = &side->pool->conf->limits;
-
-    return (limits->in_flight_n | limits->per_endpoint_n | limits->connections_n |
-            limits->connections_per_endpoint_n) != 0;
+    return side->pool->conf->limits.in_flight_n != 0 || has_caps(side);
 }
 
 /* ---- Between workers */
@@ -247,8 +255,8 @@ void sl_admission_want_connection(struct sl_exchange *x, const struct sl_view_si
         x->lacked_connection = true;
         sl_series_add(side->pool->series, w->idx, SL_POOL_CONNECTION_WAITS, 1);
     }
-    if (w->workers_n == 1 || !sl_pool_connections_want(&side->pool->pool->connections, w->idx,
-                                                       sl_loop_now_ms(w->loop)))
+    if (w->workers_n == 1 ||
+        !sl_pool_connections_want(&side->pool->pool->connections, w->idx, sl_loop_now_ms(w->loop)))
     {
         return;
     }
@@ -277,10 +285,7 @@ void sl_admission_wake(struct sl_exchange *x)
 
 void sl_admission_attempt_ended(struct sl_exchange *x)
 {
-    const struct sl_limits_config *limits = &x->side->pool->conf->limits;
-
-    if ((limits->per_endpoint_n | limits->connections_n | limits->connections_per_endpoint_n) != 0)
-    {
+    if (has_caps(x->side)) {
         sl_admission_wake(x);
     }
 }

@@ -321,8 +321,9 @@ int sl_run_pool_prepare(struct sl_process *p, const struct sl_config *config,
 static bool same_slow_start(const struct sl_slow_start_config *a,
                             const struct sl_slow_start_config *b)
 {
-    return a == b || (a != NULL && b != NULL && a->window_ms == b->window_ms &&
-                      a->aggression_milli == b->aggression_milli);
+    return a == b ||
+           (a != NULL && b != NULL && a->window_ms == b->window_ms &&
+            a->aggression_milli == b->aggression_milli && a->per_endpoint_n == b->per_endpoint_n);
 }
 
 void sl_run_pool_commit(struct sl_run_pool *rp, const struct sl_config *config,

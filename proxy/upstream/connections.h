@@ -38,9 +38,9 @@ void sl_pool_connections_give(struct sl_pool_connections *c, struct sl_endpoint 
 
 bool sl_pool_connections_are_full(const struct sl_pool_connections *c);
 
-/* A request on this worker would be served if an idle one were closed elsewhere. Returns whether the
- * others are to be asked now: not again each time that somebody looks in vain, for whoever is asked
- * looks too. */
+/* A request on this worker would be served if an idle one were closed elsewhere. Returns whether
+ * the others are to be asked now: not again each time that somebody looks in vain, for whoever is
+ * asked looks too. */
 bool sl_pool_connections_want(struct sl_pool_connections *c, uint32_t worker_idx, uint64_t now_ms)
     SL_MUST_CHECK;
 

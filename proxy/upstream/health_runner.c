@@ -192,6 +192,19 @@ static bool waits_for_slot(struct probe *p, uint64_t now_ms)
     return true;
 }
 
+/* Of one that is up: who is down, and gets requests as the last resort, is not the better for it.
+ */
+static bool traffic_proves(const struct probe *p, uint64_t now_ms)
+{
+    const struct sl_health_watch *w = p->watch;
+    const struct sl_endpoint *ep = p->endpoint;
+
+    return atomic_load_explicit(&ep->health, memory_order_relaxed) != SL_HEALTH_DOWN &&
+           sl_health_traffic_proves(&w->conf->health) &&
+           sl_health_is_proved(atomic_load_explicit(&ep->last_success_ms, memory_order_relaxed),
+                               now_ms, interval_of(w));
+}
+
 static void on_due(struct sl_deadline *d)
 {
     struct probe *p = sl_container_of(d, struct probe, deadline);
@@ -204,10 +217,7 @@ static void on_due(struct sl_deadline *d)
         conclude(p, &timeout);
         return;
     }
-    uint64_t success_ms = atomic_load_explicit(&p->endpoint->last_success_ms, memory_order_relaxed);
-    if (!p->has_slot && sl_health_traffic_proves(&w->conf->health) &&
-        sl_health_is_proved(success_ms, now_ms, interval_of(w)))
-    {
+    if (!p->has_slot && traffic_proves(p, now_ms)) {
         p->started_ms = now_ms;
         note(p, SL_HEALTH_GOOD, "traffic", "");
         plan_next(p, now_ms);

@@ -80,12 +80,14 @@ void sl_pool_unpin(struct sl_endpoint_set *set, uint32_t worker_idx)
 }
 
 /* Counts a request in flight, unless another worker was faster to take the last place. */
-static bool take_place(struct sl_endpoint *ep)
+static bool take_place(struct sl_endpoint *ep, const struct sl_pick *ctx)
 {
     uint32_t max_n = atomic_load_explicit(&ep->in_flight_max_n, memory_order_relaxed);
     uint32_t before_n = atomic_fetch_add_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
 
-    if (max_n == 0 || before_n < max_n) {
+    if ((max_n == 0 || before_n < max_n) &&
+        (!sl_pick_has_cap(ctx, ep) || before_n < ctx->new_max_n))
+    {
         return true;
     }
     atomic_fetch_sub_explicit(&ep->in_flight_n, 1, memory_order_relaxed);
@@ -113,7 +115,7 @@ static bool take_connection(struct sl_pool *pool, struct sl_endpoint *ep, const 
  * comes what cannot be undone, a trial or a knock. */
 static bool admit(struct sl_pool *pool, struct sl_endpoint *ep, const struct sl_pick *ctx)
 {
-    if (!take_place(ep)) {
+    if (!take_place(ep, ctx)) {
         return false;
     }
     if (take_connection(pool, ep, ctx)) {
@@ -268,7 +270,7 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
     bool found = false;
     bool lacks = false;
 
-    if (tier != SL_TIER_REFUSING && !caps_connections &&
+    if (tier != SL_TIER_REFUSING && !caps_connections && ctx->new_max_n == 0 &&
         atomic_load_explicit(&pool->per_endpoint_max_n, memory_order_relaxed) == 0)
     {
         return false;
@@ -277,7 +279,7 @@ static bool is_full(const struct sl_endpoint_set *set, const struct sl_pick *ctx
         const struct sl_member *m = &set->members[i];
         if (would_do(m, ctx, tier)) {
             found = true;
-            lacks = !sl_endpoint_is_full(m->endpoint) &&
+            lacks = !sl_pick_finds_full(ctx, m->endpoint) &&
                     sl_endpoint_lacks_connection(m->endpoint, ctx->worker_idx);
         }
     }
@@ -332,6 +334,8 @@ struct sl_endpoint *sl_pool_pick(struct sl_endpoint_set *set, uint32_t worker_id
 
     SL_ASSERT(ctx.tried_n <= SL_TRIED_MAX_N, "%zu endpoints were tried", ctx.tried_n);
     ctx.worker_idx = worker_idx;
+    ctx.new_for_ms = set->slow_start.window_ms;
+    ctx.new_max_n = set->slow_start.per_endpoint_n;
     const struct order order = order_parts(set, &ctx);
     if (set->slow_start.window_ms != 0) {
         ep = pick_settled(set, &order, &ctx, &from);

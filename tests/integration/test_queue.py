@@ -258,6 +258,29 @@ def test_retry_waits_for_the_endpoint_that_is_full(sluiced, gated, wires):
         assert [wire.reader.response().status for wire in asked] == [200] * 3
 
 
+def test_new_endpoint_has_a_cap_of_its_own(sluiced, upstream, wires, follow):
+    """Whatever else it might take: what nobody has room for waits."""
+    old, new = Gated(upstream), Gated(upstream)
+    endpoints(follow, old.address)
+    proxy = sluiced(from_file(follow, queue=LONG, limits={"per_endpoint": 3},
+                              slow_start={"window": "1h", "per_endpoint": 1}))
+    wait_until(lambda: proxy.endpoint("chat", old.address), 10, "the first endpoint", proxy.status)
+    endpoints(follow, old.address, new.address)
+    wait_until(lambda: len(named(proxy.status()["pools"], "chat")["endpoints"]) == 2, 10,
+               "the second endpoint", proxy.status)
+    asked = {f"/{i}": ask(proxy, wires, f"/{i}") for i in range(6)}
+    expect_queued(proxy, 2)
+    assert (len(old.came), len(new.came)) == (3, 1)
+    for n in range(1, 4):  # as one leaves, the next one has its place
+        wait_until(lambda count=n: len(new.came) == count, 10, "the next one", proxy.status)
+        target = new.came[-1]
+        new.let_go(target)
+        assert asked.pop(target).reader.response().status == 200
+    for target, wire in asked.items():
+        old.let_go(target)
+        assert wire.reader.response().status == 200
+
+
 # ---- No endpoint
 
 

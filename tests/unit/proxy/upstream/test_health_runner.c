@@ -298,15 +298,31 @@ static void traffic_that_succeeds_stands_in_for_a_probe(void **state)
 
     members(0, 1);
     struct sl_endpoint *ep = endpoint_at(&f.pods[0]);
-    atomic_store(&ep->health, SL_HEALTH_DOWN);
     atomic_store(&ep->last_success_ms, sl_time_now_ms() + 3600000); /* no check finds it old */
     watch();
     sl_health_set_members(f.watch, f.set);
-    until(is_up, "two successes");
+    until(is_up, "a success");
     pod_turn_ms(f.loop, 50);
     assert_int_equal(f.pods[0].connections_n, 0);
     atomic_store(&ep->last_success_ms, sl_time_now_ms());
     until_asked(1); /* without traffic it is asked */
+}
+
+/* It gets some as the last resort, and may well answer that. */
+static void traffic_does_not_raise_who_says_that_it_is_not_ready(void **state)
+{
+    (void)state;
+
+    pod_say(&f.pods[0], &say_503);
+    members(0, 1);
+    struct sl_endpoint *ep = endpoint_at(&f.pods[0]);
+    watch();
+    sl_health_set_members(f.watch, f.set);
+    until(is_down, "three failures");
+    atomic_store(&ep->last_success_ms, sl_time_now_ms() + 3600000);
+    unsigned asked_n = f.pods[0].requests_n;
+    until_asked(asked_n + 3);
+    assert_int_equal(health_of(0), SL_HEALTH_DOWN);
 }
 
 static void the_first_failure_hurries_the_next_checks(void **state)
@@ -617,6 +633,7 @@ int main(void)
         T(one_that_was_up_survives_a_restart_of_its_listener),
         T(no_answer_within_the_timeout_is_a_failure),
         T(traffic_that_succeeds_stands_in_for_a_probe),
+        T(traffic_does_not_raise_who_says_that_it_is_not_ready),
         T(the_first_failure_hurries_the_next_checks),
         T(a_check_that_looks_deeper_is_not_spared_by_traffic),
         T(a_port_of_its_own_says_nothing_about_a_refused_connect),

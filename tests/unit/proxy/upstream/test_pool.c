@@ -335,9 +335,47 @@ static struct sl_endpoint_set *grow(struct fixture *f,
     return set;
 }
 
+static void a_new_endpoint_has_a_cap_until_it_is_new_no_more(void **state)
+{
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 2};
+    static const char *const policies[] = {"round_robin", "least_request", "random"};
+    (void)state;
+
+    for (size_t i = 0; i < SL_ARRAY_LEN(policies); i++) {
+        struct fixture f;
+        enum sl_tier tier;
+        fixture_init(&f, policies[i]);
+        struct sl_endpoint_set *set = grow(&f, &slow_start);
+        const struct sl_endpoint *tried[] = {set->members[0].endpoint, set->members[1].endpoint,
+                                             set->members[2].endpoint};
+        struct sl_pick only_new = {.now_ms = NOW_MS + 5000, .tried = tried, .tried_n = 3};
+        struct sl_endpoint *newcomer = set->members[3].endpoint;
+        for (int n = 0; n < 2; n++) {
+            assert_ptr_equal(sl_pool_pick(set, 0, &only_new, &tier), newcomer);
+        }
+        assert_null(sl_pool_pick(set, 0, &only_new, &tier));
+        assert_int_equal(tier, SL_TIER_READY); /* it is worth to wait */
+        struct sl_pick any = {.now_ms = NOW_MS + 9999};
+        for (int n = 0; n < 20; n++) {
+            struct sl_endpoint *ep = sl_pool_pick(set, 0, &any, &tier);
+            check(ep != NULL && ep != newcomer, "%s", policies[i]);
+            sl_pool_done(set, 0, ep, &good, any.now_ms);
+        }
+        sl_pool_done(set, 0, newcomer, &good, any.now_ms);
+        assert_ptr_equal(sl_pool_pick(set, 0, &only_new, &tier), newcomer);
+        only_new.now_ms = NOW_MS + 10000;
+        assert_ptr_equal(sl_pool_pick(set, 0, &only_new, &tier), newcomer);
+        for (int n = 0; n < 3; n++) {
+            sl_pool_done(set, 0, newcomer, &good, only_new.now_ms);
+        }
+        assert_int_equal(newcomer->in_flight_n, 0);
+        fixture_fini(&f);
+    }
+}
+
 static void a_new_endpoint_gets_its_share_little_by_little(void **state)
 {
-    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 0};
     static const char *const policies[] = {"round_robin", "least_request"};
     struct fixture f;
     (void)state;
@@ -360,7 +398,7 @@ static void a_new_endpoint_gets_its_share_little_by_little(void **state)
 
 static void a_new_endpoint_is_taken_where_no_other_is_ready(void **state)
 {
-    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 0};
     struct fixture f;
     (void)state;
 
@@ -375,7 +413,7 @@ static void a_new_endpoint_is_taken_where_no_other_is_ready(void **state)
 
 static void who_comes_back_from_an_ejection_is_given_little_at_first(void **state)
 {
-    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 0};
     struct sl_pick ctx = plain;
     enum sl_tier tier;
     struct fixture f;
@@ -415,7 +453,7 @@ static double keyed_share_of(struct fixture *f, int idx, uint64_t now_ms)
 
 static void a_new_endpoint_starts_slowly_whatever_the_policy(void **state)
 {
-    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 0};
     struct fixture f;
     (void)state;
 
@@ -779,7 +817,7 @@ static void who_is_full_is_passed_over_whatever_the_policy(void **state)
 /* Slow start says who is preferred; what has room is better than to wait. */
 static void a_new_endpoint_is_taken_where_all_others_are_full(void **state)
 {
-    static const struct sl_slow_start_config slow_start = {10000, 1000};
+    static const struct sl_slow_start_config slow_start = {10000, 1000, 0};
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(every_policy); i++) {
@@ -1049,6 +1087,7 @@ int main(void)
         cmocka_unit_test(standards_are_lowered_only_for_want_of_better_and_that_is_counted),
         cmocka_unit_test(who_refuses_is_asked_again_one_at_a_time_and_in_turn),
         cmocka_unit_test(an_endpoint_that_refused_comes_back_by_one_trial),
+        cmocka_unit_test(a_new_endpoint_has_a_cap_until_it_is_new_no_more),
         cmocka_unit_test(a_new_endpoint_gets_its_share_little_by_little),
         cmocka_unit_test(a_new_endpoint_starts_slowly_whatever_the_policy),
         cmocka_unit_test(a_new_endpoint_is_taken_where_no_other_is_ready),

@@ -12,7 +12,7 @@ enum {
     WINDOW_MS = 30000
 };
 
-static const struct sl_slow_start_config even = {WINDOW_MS, 1000};
+static const struct sl_slow_start_config even = {WINDOW_MS, 1000, 0};
 
 static void the_share_grows_from_a_tenth_to_the_whole(void **state)
 {
@@ -30,7 +30,7 @@ static void the_share_grows_from_a_tenth_to_the_whole(void **state)
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(rows); i++) {
-        const struct sl_slow_start_config conf = {WINDOW_MS, rows[i].aggression_milli};
+        const struct sl_slow_start_config conf = {WINDOW_MS, rows[i].aggression_milli, 0};
         double share = sl_slow_start_share(&conf, rows[i].age_ms);
         check(fabs(share - rows[i].share) < 0.0001, "row %zu: %f", i, share);
     }
@@ -54,7 +54,7 @@ static void as_many_picks_are_allowed_as_the_share_says(void **state)
     (void)state;
 
     for (size_t i = 0; i < SL_ARRAY_LEN(aggressions_milli); i++) {
-        const struct sl_slow_start_config conf = {WINDOW_MS, aggressions_milli[i]};
+        const struct sl_slow_start_config conf = {WINDOW_MS, aggressions_milli[i], 0};
         for (uint64_t age_ms = 0; age_ms < WINDOW_MS; age_ms += 1000) {
             double share = sl_slow_start_share(&conf, age_ms);
             check(fabs(taken(&conf, age_ms, UINT64_MAX) - share) < 0.015, "%u, %llu ms: %f, not %f",
