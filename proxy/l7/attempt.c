@@ -398,6 +398,7 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     bool stale = x->reused && reason == SL_REASON_UPSTREAM_RESET;
 
     x->last_failure = reason;
+    x->may_be_done = x->may_be_done || was_sent;
     x->sent = false; /* what the client sends while a retry waits is kept for it */
     x->heartbeat_ms = 0;
     if (stale) { /* its idle connection died, not the endpoint; the others may be as old */
@@ -450,6 +451,7 @@ static bool leave(struct sl_exchange *x, enum sl_verdict verdict, bool at_once)
         aim.connects = true;
     }
     sl_retry_begin(x, budget);
+    x->may_be_done = x->may_be_done || !at_once; /* at once: it was refused */
     x->wants_new = x->wants_new || wish.later;
     sl_attempt_let_go(x, false);
     sl_attempt_end(x, verdict);

@@ -176,7 +176,8 @@ struct sl_exchange {
     bool wants_new;        /* kept connections are not to be trusted any more */
     bool holds_connection; /* one is counted for the endpoint, and not opened yet */
     bool lacked_connection;
-    bool fell_back; /* counted as one that went to a fallback */
+    bool fell_back;   /* counted as one that went to a fallback */
+    bool may_be_done; /* an endpoint got it, and did not say that it did nothing */
     enum sl_reason last_failure;
 
     /* Held until it ends: x may be at another pool by then. */

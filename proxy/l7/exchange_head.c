@@ -125,6 +125,13 @@ static struct sl_slice retry_after(const struct sl_exchange *x, enum sl_reason r
     return (struct sl_slice){digits, len};
 }
 
+/* A 503 with Retry-After says that nothing was done, to us and to a proxy before us: a generation
+ * that may have begun must not be sent again for that. */
+static bool may_come_again(const struct sl_exchange *x)
+{
+    return !x->may_be_done || sl_method_idempotent(x->request.method);
+}
+
 /* The fields of a reply beside its framing; items has room for REPLY_FIELDS_N, digits for a number.
  * Returns how many. */
 static uint32_t reply_fields(const struct sl_exchange *x, enum sl_reason reason,
@@ -137,7 +144,7 @@ static uint32_t reply_fields(const struct sl_exchange *x, enum sl_reason reason,
         items[n++] = (struct sl_header){.name = SL_SLICE("content-type"),
                                         .value = SL_SLICE("application/json")};
     }
-    if (status == 503) {
+    if (status == 503 && may_come_again(x)) {
         items[n++] = (struct sl_header){.name = SL_SLICE("retry-after"),
                                         .value = retry_after(x, reason, digits)};
     }
