@@ -36,11 +36,15 @@ static void say(struct progress *p, const char *line)
 static int say_process(const struct sl_answer *a, struct progress *p)
 {
     char line[sizeof(p->said)];
+    const char *step = "draining, still accepting";
 
+    if (sl_answer_is_true(a, "closing")) {
+        step = sl_answer_is_true(a, "outbound_served") ? "closing inbound" : "closing";
+    }
     (void)snprintf(line, sizeof(line),
-                   "%s: inbound %" PRIu64 " connections, outbound %" PRIu64 " requests",
-                   sl_answer_is_true(a, "closing") ? "closing" : "draining, still accepting",
-                   sl_answer_number(a, "inbound"), sl_answer_number(a, "outbound"));
+                   "%s: connections inbound %" PRIu64 ", outbound %" PRIu64 "; requests %" PRIu64,
+                   step, sl_answer_number(a, "inbound"), sl_answer_number(a, "outbound"),
+                   sl_answer_number(a, "requests"));
     say(p, line);
     p->limit_ms = sl_answer_number(a, "delay_ms") + sl_answer_number(a, "timeout_ms") + MARGIN_MS;
     return -1;

@@ -21,6 +21,7 @@ sluiced = FIXTURES.sluiced
 model = FIXTURES.model
 ca = FIXTURES.ca
 other_ca = FIXTURES.other_ca
+upstream = FIXTURES.upstream
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import random
 import re
 import ssl
 import threading
+import time
 from typing import List, Optional
 
 from lib.wait import wait_until
@@ -74,13 +75,14 @@ class Streams:
 
     def __init__(self, address: str, clients: int, tokens: int, cancel_share: float = 0.0,
                  spare: int = 3, seed: int = 1, tls: Optional[ssl.SSLContext] = None,
-                 once: bool = False) -> None:
+                 once: bool = False, end_s: float = 180.0) -> None:
         self.host, _, port = address.rpartition(":")
         self.port = int(port)
         self.clients = clients
         self.tokens = tokens
         self.tls = tls
         self.once = once
+        self.end_s = end_s
         self.cancel_share = cancel_share
         self.spare = spare
         self.random = random.Random(seed)
@@ -103,7 +105,7 @@ class Streams:
 
     def __exit__(self, *_exc: object) -> None:
         self._stop.set()
-        self._thread.join(180)
+        self._thread.join(self.end_s)
         assert not self._thread.is_alive(), "the streams do not end"
 
     async def _main(self) -> None:
@@ -121,7 +123,7 @@ class Streams:
                 if not await self._stream(reader, writer):
                     writer = None
             except (OSError, ValueError, EOFError, Broken, asyncio.TimeoutError) as error:
-                self.failures.append(repr(error))
+                self.failures.append(f"at {time.time():.3f}: {error!r}")
                 if writer is not None:
                     writer.close()
                 writer = None
@@ -137,7 +139,7 @@ class Streams:
         writer.write(self.request)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TOKEN_DEADLINE_S)
         if b" 200 " not in head[:16]:
-            raise Broken(repr(head))
+            raise Broken(repr(head) + repr(await asyncio.wait_for(reader.read(1000), 1)))
         text = Text(self.tokens)
         while True:
             data = await asyncio.wait_for(self._chunk(reader), TOKEN_DEADLINE_S)
