@@ -28,8 +28,9 @@ PER_S = 10.0
 CONNECTIONS, TOKENS, CERTS = 16, 30, 5
 HANDSHAKES_PER_S = 17.0  # not in step with the reloads
 BAD_EVERY, VERB_EVERY = 10, 25
-# Of two thirds of them. A reload that leaked its view would cost tens of KiB, and there are hundreds.
-RSS_GROWTH_BYTES = 1 << 20
+# Of two thirds of them, while the heap finds its shape. A reload that leaked its view would cost tens
+# of KiB, and there are hundreds.
+RSS_GROWTH_BYTES = 2 << 20
 # Connections to the servers vary with the load. One that each reload leaked would be hundreds.
 FDS_GROWTH = 32
 
