@@ -161,7 +161,7 @@ canary: ## prove that the sanitizers do bite: broken programs must fail
 	$(Q).ci/canary $(BUILD_ROOT)
 
 # Under TSan what threads meet in: publication, shared counters, handing over.
-INTEGRATION := $(if $(filter tsan,$(FLAVOUR)),$(wildcard $(patsubst %,tests/integration/test_%.py,reload reload_load \
+INTEGRATION := $(if $(filter tsan,$(FLAVOUR)),$(wildcard $(patsubst %,tests/integration/test_%.py,reload reload_storm \
   split health proxy)),tests/integration)
 integration: all ## pytest against the binary of FLAVOUR (PYTEST_ARGS=...)
 	$(Q)$(SLUICED_ENV) $(PYTEST) 'integration $(FLAVOUR)' $(INTEGRATION) -n 2 $(PYTEST_ARGS)
@@ -176,7 +176,7 @@ chaos-short: all ## what faults of pods and of the network must not cost, in a m
 chaos: all ## each fault with sluiced, HAProxy and Envoy in turn, nine minutes (ARGS='--case kill', ARGS=--help)
 	$(Q)$(SLUICED_ENV) $(VENV)/bin/python tests/chaos/run.py $(ARGS)
 
-soak: all ## half an hour of load: memory and descriptors must not grow
+soak: all ## most of an hour of load: memory and descriptors must not grow
 	$(Q)PYTEST_TIMEOUT_S=7200 $(SLUICED_ENV) $(PYTEST) soak tests/soak $(PYTEST_ARGS)
 	$(Q)$(MAKE) soak-kube PYTEST_ARGS=
 

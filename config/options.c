@@ -25,6 +25,14 @@ static const struct sl_option drain_rows[] = {
      .max = 24 * SL_HOUR_MS,
      .help = "What still runs this long after draining began is cut. Give "
              "terminationGracePeriodSeconds a little more."},
+    {.name = "quiet",
+     .type = SL_OPTION_DURATION,
+     SL_FIELD(sl_config, drain.quiet_ms),
+     .fallback = "5s",
+     .max = SL_HOUR_MS,
+     .help = "Listeners whose `direction` is `outbound` go on until no connection at all was open "
+             "for so long: the application seems to be done. Without such listeners it is not "
+             "waited for."},
 };
 
 static const struct sl_word log_levels[] = {
@@ -403,6 +411,12 @@ static const struct sl_section http_section = {
     .finish = sl_finish_http,
 };
 
+static const struct sl_word directions[] = {
+    {"inbound", false},
+    {"outbound", true},
+    {NULL, 0},
+};
+
 static const struct sl_option listener_rows[] = {
     {.name = "name",
      .type = SL_OPTION_TEXT,
@@ -417,6 +431,15 @@ static const struct sl_option listener_rows[] = {
      .required = true,
      .what = "an address to listen at, like 0.0.0.0:8080",
      .help = "Port 0 lets the kernel choose. No two listeners share an address."},
+    {.name = "direction",
+     .type = SL_OPTION_WORD,
+     SL_FIELD(sl_listener_config, is_outbound),
+     .words = directions,
+     .fallback = "inbound",
+     .help = "Who connects, which matters at the end: told to end, `inbound` listeners stop first. "
+             "`outbound`: the application that this is the sidecar of, to reach others. As it "
+             "needs them to finish its work, such a listener goes on as ever, accepting too, until "
+             "the last inbound connection has ended and `drain.quiet` has passed."},
     {.name = "tls",
      .type = SL_OPTION_MAYBE,
      SL_AT(sl_listener_config, tls),

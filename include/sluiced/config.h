@@ -127,6 +127,7 @@ struct sl_listener_config {
     const struct sl_trusted_config *trusted; /* NULL: nobody */
     const struct sl_via_config *via;         /* NULL: none is added */
     bool keeps_half_open;                    /* a client may end its side after its request */
+    bool is_outbound;                        /* for who runs beside us: served to the end */
     struct sl_pos pos;
 };
 
@@ -306,6 +307,7 @@ struct sl_config {
     struct {
         uint64_t delay_ms;
         uint64_t timeout_ms;
+        uint64_t quiet_ms; /* only with listeners that are outbound */
     } drain;
     struct {
         enum sl_log_level level;

@@ -66,12 +66,14 @@ struct sl_reload_info {
 /* Of the process on its way out. */
 struct sl_drain_info {
     bool draining;
-    bool closing; /* the delay is over: nobody is let in any more */
+    bool closing;         /* the delay is over: nobody is let in any more */
+    bool outbound_served; /* but by outbound listeners, which go on as ever */
     uint64_t elapsed_ms;
     uint64_t delay_ms;
     uint64_t timeout_ms;
-    uint64_t inbound_n;  /* downstream connections left */
-    uint64_t outbound_n; /* requests that run at endpoints */
+    uint64_t inbound_n;  /* downstream connections left, of inbound listeners */
+    uint64_t outbound_n; /* and of outbound ones */
+    uint64_t requests_n; /* that run at endpoints */
 };
 
 enum sl_drain_wish {

@@ -119,12 +119,14 @@ static void get_drain(struct sl_control *c, struct sl_slice query, struct sl_adm
     c->drain_info(c, &info);
     reply->content_type = JSON;
     sl_text_printf(&reply->body,
-                   "{\"draining\":%s,\"closing\":%s,\"elapsed_ms\":%llu,\"delay_ms\":%llu,"
-                   "\"timeout_ms\":%llu,\"inbound\":%llu,\"outbound\":%llu}\n",
+                   "{\"draining\":%s,\"closing\":%s,\"outbound_served\":%s,"
+                   "\"elapsed_ms\":%llu,\"delay_ms\":%llu,\"timeout_ms\":%llu,"
+                   "\"inbound\":%llu,\"outbound\":%llu,\"requests\":%llu}\n",
                    info.draining ? "true" : "false", info.closing ? "true" : "false",
-                   (unsigned long long)info.elapsed_ms, (unsigned long long)info.delay_ms,
-                   (unsigned long long)info.timeout_ms, (unsigned long long)info.inbound_n,
-                   (unsigned long long)info.outbound_n);
+                   info.outbound_served ? "true" : "false", (unsigned long long)info.elapsed_ms,
+                   (unsigned long long)info.delay_ms, (unsigned long long)info.timeout_ms,
+                   (unsigned long long)info.inbound_n, (unsigned long long)info.outbound_n,
+                   (unsigned long long)info.requests_n);
 }
 
 static void drain_endpoint(struct sl_control *c, struct sl_slice query, enum sl_drain_wish wish,

@@ -129,10 +129,12 @@ static void put_drain(struct builder *b, json_t *root)
     }
     json_t *drain = put(b, root, "drain", json_object());
     put_bool(b, drain, "closing", info.closing);
+    put_bool(b, drain, "outbound_served", info.outbound_served);
     put_n(b, drain, "elapsed_ms", info.elapsed_ms);
     put_n(b, drain, "timeout_ms", info.timeout_ms);
     put_n(b, drain, "inbound", info.inbound_n);
     put_n(b, drain, "outbound", info.outbound_n);
+    put_n(b, drain, "requests", info.requests_n);
 }
 
 static json_t *route_of(struct builder *b, size_t listener, size_t i)

@@ -206,3 +206,16 @@ void sl_acceptors_stop(struct sl_l7 *w)
         stop(&w->view->listeners[i].handle->cells[w->idx]);
     }
 }
+
+void sl_acceptors_drain(struct sl_l7 *w, bool outbound_too)
+{
+    for (size_t i = 0; i < w->view->listeners_n; i++) {
+        const struct sl_view_listener *vl = &w->view->listeners[i];
+        if (outbound_too || !vl->conf->is_outbound) {
+            struct sl_listener_cell *cell = &vl->handle->cells[w->idx];
+            stop(cell);
+            cell->draining = true;
+            sl_h1_downstream_close_idle_of(w, vl->handle);
+        }
+    }
+}

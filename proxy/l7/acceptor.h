@@ -8,6 +8,8 @@
 #ifndef SL_L7_ACCEPTOR_H
 #define SL_L7_ACCEPTOR_H
 
+#include <stdbool.h>
+
 struct sl_l7;
 struct sl_view;
 
@@ -17,5 +19,8 @@ void sl_acceptors_take_view(struct sl_l7 *w, const struct sl_view *old, const st
 
 /* No more connections are taken; those that wait already are. */
 void sl_acceptors_stop(struct sl_l7 *w);
+
+/* The same for inbound listeners, or for all, and their clients are asked to leave. */
+void sl_acceptors_drain(struct sl_l7 *w, bool outbound_too);
 
 #endif

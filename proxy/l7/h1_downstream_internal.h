@@ -94,10 +94,12 @@ static inline void sl_h1_downstream_await_body(struct sl_h1_downstream *c)
     sl_h1_downstream_set_deadline(c, sl_h1_downstream_cell(c)->timeouts.body_ms);
 }
 
-/* No further request is wanted: the process drains, or no config names the listener any more. */
+/* No further request is wanted: the listener drains, or no config names it any more. */
 static inline bool sl_h1_downstream_is_leaving(const struct sl_h1_downstream *c)
 {
-    return c->w->draining || sl_h1_downstream_cell(c)->current == NULL;
+    const struct sl_listener_cell *cell = sl_h1_downstream_cell(c);
+
+    return cell->draining || cell->current == NULL;
 }
 
 /* ---- h1_downstream.c */

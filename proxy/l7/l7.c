@@ -104,10 +104,12 @@ void sl_l7_take_set(struct sl_l7 *w, struct sl_pool *pool, struct sl_endpoint_se
     sl_admission_look(w);
 }
 
-void sl_l7_drain(struct sl_l7 *w)
+void sl_l7_drain(struct sl_l7 *w, bool outbound_too)
 {
-    w->draining = true;
-    sl_h1_downstream_close_idle(w);
+    w->draining = outbound_too;
+    if (w->view != NULL) {
+        sl_acceptors_drain(w, outbound_too);
+    }
 }
 
 void sl_l7_close_idle(struct sl_l7 *w)

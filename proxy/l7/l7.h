@@ -78,7 +78,7 @@ struct sl_l7 {
     struct sl_waiting waiting;
     struct sl_access_log *log;
     struct sl_series *process;
-    bool draining; /* answer, then close */
+    bool draining; /* of the end: no listener is left */
 
     _Alignas(64) _Atomic uint32_t open_n;   /* downstream connections */
     _Atomic enum sl_overload_step overload; /* the control thread's word */
@@ -106,8 +106,9 @@ void sl_l7_stop_accepting(struct sl_l7 *w);
 /* Makes set current for pool and closes idle connections to endpoints that it does not name. */
 void sl_l7_take_set(struct sl_l7 *w, struct sl_pool *pool, struct sl_endpoint_set *set);
 
-/* From now on every response closes its connection, and idle ones are closed. */
-void sl_l7_drain(struct sl_l7 *w);
+/* From now on no connection is taken, every response closes the one it is for, and idle ones are
+ * closed: of inbound listeners, or of all. */
+void sl_l7_drain(struct sl_l7 *w, bool outbound_too);
 
 /* Makes room: connections between two requests are closed. */
 void sl_l7_close_idle(struct sl_l7 *w);

@@ -42,6 +42,7 @@ struct sl_listener_cell {
     unsigned burst_n;         /* how many at once, while the queue is that deep */
     int fd;                   /* -1: closed */
     bool accepting;
+    bool draining; /* answer, then close */
 };
 
 struct sl_listener {

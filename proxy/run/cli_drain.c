@@ -54,15 +54,19 @@ static int on_process(void *arg, const struct sl_answer *a, uint64_t waited_ms)
     uint64_t limit_ms =
         sl_answer_number(a, "delay_ms") + sl_answer_number(a, "timeout_ms") + MARGIN_MS;
     char line[sizeof(p->said)];
+    const char *step = "draining, still accepting";
 
     if (!sl_answer_is_true(a, "draining")) {
         return on_other(p, a);
     }
     p->others_n = 0;
+    if (sl_answer_is_true(a, "closing")) {
+        step = sl_answer_is_true(a, "outbound_served") ? "closing inbound" : "closing";
+    }
     (void)snprintf(line, sizeof(line),
-                   "%s: inbound %" PRIu64 " connections, outbound %" PRIu64 " requests",
-                   sl_answer_is_true(a, "closing") ? "closing" : "draining, still accepting",
-                   sl_answer_number(a, "inbound"), sl_answer_number(a, "outbound"));
+                   "%s: connections inbound %" PRIu64 ", outbound %" PRIu64 "; requests %" PRIu64,
+                   step, sl_answer_number(a, "inbound"), sl_answer_number(a, "outbound"),
+                   sl_answer_number(a, "requests"));
     say(p, line);
     if (waited_ms > limit_ms) {
         (void)fprintf(stderr, "still not done after %" PRIu64 " s\n", waited_ms / 1000);

@@ -1,36 +1,103 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * drain: not ready at once; connections are still taken for drain.delay, until the last client has
- * heard; then every response says goodbye; at drain.timeout what is left is cut.
+ * heard; then every response says goodbye; at drain.timeout what is left is cut. Outbound listeners
+ * are the application's, which needs them to finish what came in: theirs is the same, but only when
+ * nothing inbound is left and the application is quiet.
  */
 #include <sluiced/log.h>
 
 #include "process.h"
 
+#include "proxy/l7/listener.h"
+
 #define LOOK_MS 20
+
+struct open_n {
+    uint64_t inbound;
+    uint64_t outbound;
+};
+
+static bool is_outbound(const struct sl_view *view, const struct sl_listener *l)
+{
+    for (size_t i = 0; view != NULL && i < view->listeners_n; i++) {
+        if (view->listeners[i].handle == l) {
+            return view->listeners[i].conf->is_outbound;
+        }
+    }
+    return false; /* removed: whoever is left there is asked to leave already */
+}
+
+/* Those on their way from one worker to another count, too. */
+static struct open_n count_open(const struct sl_process *p)
+{
+    struct open_n open = {0};
+
+    for (const struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
+        uint32_t n = atomic_load_explicit(&l->refs_n, memory_order_relaxed);
+        *(is_outbound(p->view, l) ? &open.outbound : &open.inbound) += n;
+    }
+    return open;
+}
+
+static bool has_outbound(const struct sl_config *config)
+{
+    for (size_t i = 0; i < config->listeners_n; i++) {
+        if (config->listeners[i].is_outbound) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void end(struct sl_process *p)
 {
-    sl_log(SL_LOG_INFO, "drained", {"connections_cut", SL_LOG_UINT(sl_workers_open_n(p))},
+    struct open_n open = count_open(p);
+
+    sl_log(SL_LOG_INFO, "drained", {"connections_cut", SL_LOG_UINT(open.inbound + open.outbound)},
            {"took_ms", SL_LOG_UINT(sl_loop_now_ms(p->loop) - p->drain_started_ms)});
     sl_timer_stop(&p->drain_timer);
     sl_loop_stop(p->loop);
 }
 
+/* Tried again should there be no memory for the mail. */
+static void close_listeners(struct sl_process *p, bool outbound_too)
+{
+    if (sl_workers_drain(p, outbound_too) == SL_OK) {
+        p->drain_step = outbound_too ? SL_DRAIN_ALL : SL_DRAIN_INBOUND;
+        p->drain_quiet_ms = sl_loop_now_ms(p->loop);
+    }
+}
+
 static void on_drain_timer(struct sl_timer *t)
 {
     struct sl_process *p = sl_container_of(t, struct sl_process, drain_timer);
-    const struct sl_config *config = p->view != NULL ? p->view->config : NULL;
-    uint64_t elapsed_ms = sl_loop_now_ms(p->loop) - p->drain_started_ms;
-    uint64_t timeout_ms = config != NULL ? config->drain.timeout_ms : 0;
+    const struct sl_config *config = p->view->config;
+    uint64_t now_ms = sl_loop_now_ms(p->loop);
+    struct open_n open = count_open(p);
+    bool is_open = open.inbound + open.outbound > 0;
 
-    if (!p->drain_closing) {
-        /* Tried again should there be no memory for the mail. */
-        p->drain_closing = sl_workers_drain(p) == SL_OK;
+    switch (p->drain_step) {
+    case SL_DRAIN_ACCEPTING:
+        close_listeners(p, !has_outbound(config));
         sl_timer_start(&p->drain_timer, LOOK_MS, LOOK_MS);
         return;
+    case SL_DRAIN_INBOUND:
+        if (is_open) {
+            p->drain_quiet_ms = now_ms;
+        } else if (now_ms - p->drain_quiet_ms >= config->drain.quiet_ms) {
+            close_listeners(p, true);
+            return;
+        }
+        break;
+    case SL_DRAIN_ALL:
+        if (!is_open) {
+            end(p);
+            return;
+        }
+        break;
     }
-    if (sl_workers_open_n(p) == 0 || elapsed_ms >= timeout_ms) {
+    if (now_ms - p->drain_started_ms >= config->drain.timeout_ms) {
         end(p);
     }
 }
@@ -38,8 +105,9 @@ static void on_drain_timer(struct sl_timer *t)
 void sl_drain_start(struct sl_process *p, bool at_once)
 {
     uint64_t delay_ms = p->view != NULL && !at_once ? p->view->config->drain.delay_ms : 0;
+    bool accepts = p->drain_step == SL_DRAIN_ACCEPTING;
 
-    if (p->view == NULL || (at_once && p->drain_closing)) {
+    if (p->view == NULL || (at_once && !accepts)) {
         sl_drain_cut(p); /* nothing was begun, or asked for twice */
         return;
     }
@@ -50,7 +118,7 @@ void sl_drain_start(struct sl_process *p, bool at_once)
         sl_log(SL_LOG_INFO, "draining", {"delay_ms", SL_LOG_UINT(delay_ms)},
                {"timeout_ms", SL_LOG_UINT(p->view->config->drain.timeout_ms)});
         sl_notify_stopping(&p->notify, "draining");
-    } else if (!at_once || p->drain_closing) {
+    } else if (!at_once || !accepts) {
         return;
     }
     sl_timer_start(&p->drain_timer, delay_ms, LOOK_MS);
@@ -67,10 +135,14 @@ void sl_drain_cut(struct sl_process *p)
 
 void sl_drain_describe(const struct sl_process *p, struct sl_drain_info *out)
 {
+    struct open_n open = count_open(p);
+
     *out = (struct sl_drain_info){
         .draining = p->drain_started_ms != 0,
-        .closing = p->drain_closing,
-        .inbound_n = sl_workers_open_n(p),
+        .closing = p->drain_step != SL_DRAIN_ACCEPTING,
+        .outbound_served = p->drain_step == SL_DRAIN_INBOUND,
+        .inbound_n = open.inbound,
+        .outbound_n = open.outbound,
     };
     if (out->draining) {
         out->elapsed_ms = sl_loop_now_ms(p->loop) - p->drain_started_ms;
@@ -84,7 +156,7 @@ void sl_drain_describe(const struct sl_process *p, struct sl_drain_info *out)
         const struct sl_endpoint_table *t = &rp->pool->endpoints;
 
         for (size_t i = 0; i < t->n; i++) {
-            out->outbound_n +=
+            out->requests_n +=
                 atomic_load_explicit(&t->items[i]->in_flight_n, memory_order_relaxed);
         }
     }

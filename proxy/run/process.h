@@ -120,6 +120,12 @@ struct sl_reload {
     char changes[SL_RELOAD_TEXT_BYTES];    /* of the running view against the one before */
 };
 
+enum sl_drain_step {
+    SL_DRAIN_ACCEPTING, /* not draining, or the delay is not over */
+    SL_DRAIN_INBOUND,   /* inbound listeners close, outbound ones go on */
+    SL_DRAIN_ALL,
+};
+
 struct sl_process {
     struct sl_control control;
     struct sl_loop *loop;
@@ -172,9 +178,10 @@ struct sl_process {
     struct sl_rng hang_rng;
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
-    bool drain_closing;        /* the delay is over */
-    uint32_t terms_n;          /* SIGTERMs */
-    bool ending;               /* no config and no set is applied any more */
+    uint64_t drain_quiet_ms;   /* since when nothing is open */
+    enum sl_drain_step drain_step;
+    uint32_t terms_n; /* SIGTERMs */
+    bool ending;      /* no config and no set is applied any more */
 };
 
 /* process.c. Runs until drained; returns the exit code. */
@@ -194,13 +201,12 @@ uint32_t sl_workers_default_n(void);
 int sl_workers_take_view(struct sl_process *p, struct sl_view *view) SL_MUST_CHECK;
 int sl_workers_take_set(struct sl_process *p, struct sl_run_pool *pool, struct sl_endpoint_set *set,
                         uint64_t received_us) SL_MUST_CHECK;
-int sl_workers_drain(struct sl_process *p) SL_MUST_CHECK;
+int sl_workers_drain(struct sl_process *p, bool outbound_too) SL_MUST_CHECK;
 void sl_workers_drop_tls(struct sl_process *p,
                          struct sl_view *view); /* contexts, each on its own */
 void sl_workers_set_overload(struct sl_process *p, enum sl_overload_step step);
 /* Requests that wait for an endpoint look whether there is one. */
 void sl_workers_look(struct sl_process *p);
-uint32_t sl_workers_open_n(const struct sl_process *p);
 
 /* Of config: NULL is like NULL alone. */
 static inline bool sl_same_text(const char *a, const char *b)

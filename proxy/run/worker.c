@@ -28,6 +28,7 @@ struct letter {
     struct sl_run_pool *pool;
     struct sl_endpoint_set *set;
     uint64_t received_us;
+    bool outbound_too;
 };
 
 static struct letter *of(struct sl_mail *m)
@@ -99,8 +100,7 @@ static void on_drain(struct sl_mail *m)
 {
     struct letter *l = of(m);
 
-    sl_l7_stop_accepting(l->to->l7);
-    sl_l7_drain(l->to->l7);
+    sl_l7_drain(l->to->l7, l->outbound_too);
     sl_free(l);
 }
 
@@ -149,9 +149,9 @@ int sl_workers_take_set(struct sl_process *p, struct sl_run_pool *pool, struct s
     return mail_all(p, &like, on_set);
 }
 
-int sl_workers_drain(struct sl_process *p)
+int sl_workers_drain(struct sl_process *p, bool outbound_too)
 {
-    struct letter like = {0};
+    struct letter like = {.outbound_too = outbound_too};
     return mail_all(p, &like, on_drain);
 }
 
@@ -171,16 +171,6 @@ void sl_workers_look(struct sl_process *p)
     for (uint32_t i = 0; i < p->running_n; i++) {
         sl_admission_tell(p->workers[i].l7);
     }
-}
-
-uint32_t sl_workers_open_n(const struct sl_process *p)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < p->workers_n; i++) {
-        n += atomic_load_explicit(&p->workers[i].l7->open_n, memory_order_relaxed);
-    }
-    return n;
 }
 
 /* Rounded up from "max period" of cgroup v2; 0: no quota. */

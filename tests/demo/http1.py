@@ -384,8 +384,9 @@ class Connection(asyncio.Protocol):
             self.idle_timer = self.loop.call_later(left, self._check_idle)
 
     def peer_certificate(self) -> Optional[Dict[str, Any]]:
-        """What the client proved in TLS: subject and alternative names, or None."""
+        """What the client proved in TLS: subject, alternative names and serial number, or None."""
         cert = self.transport.get_extra_info("peercert")
         if not cert:
             return None
-        return {"subject": cert.get("subject"), "san": cert.get("subjectAltName")}
+        return {"subject": cert.get("subject"), "san": cert.get("subjectAltName"),
+                "serial": cert.get("serialNumber")}

@@ -173,11 +173,12 @@ def test_wait_shows_what_is_left_until_the_process_ends(sluiced, held):
     with Wire(proxy.address("edge")) as wire:
         ask(wire, server)
         verb = Process([binary(), "drain", "--wait", "--admin", proxy.address("admin")])
-        wait_until(lambda: "closing: inbound 1 connections, outbound 1 requests" in verb.stdout,
+        wait_until(lambda: "closing: connections inbound 1, outbound 0; requests 1" in verb.stdout,
                    10, "progress", verb.log)
         assert proxy.admin("/drain").json()["timeout_ms"] == 60000
         drain = proxy.status()["drain"]
-        assert (drain["closing"], drain["inbound"], drain["outbound"]) == (True, 1, 1), drain
+        assert (drain["closing"], drain["outbound_served"]) == (True, False), drain
+        assert (drain["inbound"], drain["outbound"], drain["requests"]) == (1, 0, 1), drain
         event.set()
         assert wire.reader.response().status == 200
     assert verb.wait(10) == 0, verb.log()

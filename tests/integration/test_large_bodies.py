@@ -15,7 +15,7 @@ import pytest
 from lib.bulk import BulkServer, Flow, Memory, PATTERN, Upload, take_body, wait_stalled
 from lib.config import config, pool, route
 from lib.curl import curl
-from lib.reload_load import is_sanitized
+from lib.steady import is_sanitized
 from lib.wait import stays
 from lib.wire import Wire, request_bytes
 

@@ -13,7 +13,7 @@ from lib.backend import Backend, build, want_descriptors
 from lib.bulk import Memory
 from lib.config import config, pool
 from lib.crowd import Crowd, check_stream, stream_is_whole
-from lib.reload_load import is_sanitized, settled
+from lib.steady import is_sanitized, settled
 from lib.wait import stays, wait_until
 
 IDLE_N = 1500 if is_sanitized() else 9000

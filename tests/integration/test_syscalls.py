@@ -15,7 +15,7 @@ import pytest
 
 from lib.bulk import BulkServer, Flow, Upload, take_body
 from lib.config import config, pool, route
-from lib.reload_load import is_sanitized
+from lib.steady import is_sanitized
 from lib.strace import Call, Strace, names, thread_id
 from lib.wait import wait_until
 from lib.wire import Message, RawUpstream, Wait, Wire, answer_bytes, request_bytes

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The soak tests use the fixtures of the integration tests, and run as long as SOAK_SECONDS says."""
+"""The soak tests use the fixtures of the integration tests. SOAK_SECONDS says how long each of them
+loads the proxy (300); the storm of reloads takes ten minutes, unless it says less."""
 
 import importlib.util
 import os
@@ -18,9 +19,18 @@ SPEC.loader.exec_module(FIXTURES)
 pytest_runtest_makereport = FIXTURES.pytest_runtest_makereport
 sluiced = FIXTURES.sluiced
 model = FIXTURES.model
+ca = FIXTURES.ca
+other_ca = FIXTURES.other_ca
+upstream = FIXTURES.upstream
 
 
 @pytest.fixture
 def seconds() -> float:
     """How long each test loads the proxy."""
     return float(os.environ.get("SOAK_SECONDS", "300"))
+
+
+@pytest.fixture
+def storm_seconds() -> float:
+    """How long the storm of reloads lasts."""
+    return min(600.0, float(os.environ.get("SOAK_SECONDS", "600")))

@@ -6,7 +6,7 @@ import time
 
 from lib.config import config, pool, route
 from lib.load import Load
-from lib.reload_load import settled
+from lib.steady import settled
 from lib.wire import request_bytes
 
 SEED = 20240607

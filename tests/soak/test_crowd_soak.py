@@ -11,7 +11,7 @@ from lib.backend import Backend, build, want_descriptors
 from lib.bulk import BulkServer, Flow, Memory, take_body
 from lib.config import config, pool, route
 from lib.crowd import Crowd
-from lib.reload_load import is_sanitized, settled
+from lib.steady import is_sanitized, settled
 from lib.wait import wait_until
 from lib.wire import Closed, Wire, request_bytes
 from test_stream_soak import growth

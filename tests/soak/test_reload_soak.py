@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reloads for minutes at full load; and for a shorter time under the sanitizers."""
+"""The storm of reloads for ten minutes, at full load, and under the sanitizers."""
 
 import os
 import subprocess
@@ -7,18 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from lib.reload_load import reload_under_load, versions, weights
 from lib.sluiced import ROOT, binary
+from lib.storm import FULL, MODERATE, PER_S, Site, storm
 
 
-def test_reloads_at_full_load_cost_nothing_and_leave_nothing(sluiced, model, seconds):
-    models = versions(model)
-    proxy = sluiced(weights(models, 0))
-    print(reload_under_load(proxy, models, 200, at_least_s=seconds, at_most_s=seconds + 120))
+@pytest.fixture
+def site(model, ca, other_ca, tmp_path) -> Site:
+    """What is behind the proxy."""
+    return Site(tmp_path, model, ca, other_ca)
+
+
+def test_ten_reloads_a_second_cost_nothing_and_leave_nothing(sluiced, site, storm_seconds):
+    print(storm(sluiced, site, int(storm_seconds * PER_S), MODERATE))
+
+
+def test_reloads_at_full_load_cost_nothing_and_leave_nothing(sluiced, site, seconds):
+    print(storm(sluiced, site, 200, FULL, at_least_s=seconds))
 
 
 @pytest.mark.parametrize("flavour", ["asan", "tsan"])
-def test_reloads_at_full_load_under_a_sanitizer(sluiced, model, seconds, flavour, tmp_path,
+def test_reloads_at_full_load_under_a_sanitizer(sluiced, site, seconds, flavour, tmp_path,
                                                 monkeypatch):
     build = Path(binary()).resolve().parents[1]
     subprocess.run(["make", "-C", str(ROOT), f"-j{os.cpu_count()}", f"FLAVOUR={flavour}",
@@ -28,6 +36,4 @@ def test_reloads_at_full_load_under_a_sanitizer(sluiced, model, seconds, flavour
     wrapper.chmod(0o755)
     monkeypatch.setenv("SLUICED", str(wrapper))
     monkeypatch.setenv("FLAVOUR", flavour)
-    models = versions(model)
-    proxy = sluiced(weights(models, 0))
-    print(reload_under_load(proxy, models, 100, at_least_s=seconds / 10, at_most_s=seconds + 120))
+    print(storm(sluiced, site, 100, FULL, at_least_s=seconds / 10))

@@ -5,7 +5,7 @@ import time
 from typing import List, Tuple
 
 from lib.config import config, pool
-from lib.reload_load import is_sanitized, settled
+from lib.steady import is_sanitized, settled
 from lib.streams import Streams
 from lib.wait import wait_until
 

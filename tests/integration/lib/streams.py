@@ -4,34 +4,85 @@
 import asyncio
 import json
 import random
+import re
+import ssl
 import threading
-from typing import List
+import time
+from typing import List, Optional
 
 from lib.wait import wait_until
 from lib.wire import request_bytes
 
 TOKEN_DEADLINE_S = 30.0
+DONE = b"data: [DONE]\n\n"
+# Of what the first event is like, all others follow.
+FIRST = re.compile(rb'data: \{"id":"cmpl-\d+","created":\d+,"model":"demo","object":"text_completion",'
+                   rb'"choices":\[\{"index":0,"text":"w0 ","logprobs":null,"finish_reason":null\}\]\}')
 
 
 class Broken(Exception):
     """A stream that did not go as it should."""
 
 
+class Text:
+    """What one stream has to say, byte by byte; Broken where it says something else."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.seen = 0
+        self.bytes = 0
+        self._tail = b""
+        self._event = (b"", b"")  # around the token
+        self._ends: List[bytes] = []  # what follows the last token
+
+    def take(self, data: bytes) -> None:
+        """The next bytes, however they are cut."""
+        self.bytes += len(data)
+        *events, self._tail = (self._tail + data).split(b"\n\n")
+        for event in events:
+            self._check(event)
+
+    def _check(self, event: bytes) -> None:
+        if self.seen == 0:
+            if not FIRST.fullmatch(event):
+                raise Broken(f"a stream begins with {event!r}")
+            before, _, after = event.partition(b"w0 ")
+            self._event = (before, after)
+            self._ends = [before + after.replace(b"null}]", b'"length"}]'), DONE[:-2]]
+        if self.seen < self.tokens:
+            due = (b"w%d " % self.seen).join(self._event)
+            self.seen += 1
+        else:
+            due = self._ends.pop(0) if self._ends else b"(nothing)"
+        if event != due:
+            raise Broken(f"{event!r} instead of {due!r}")
+
+    def check_whole(self) -> None:
+        """It is over."""
+        if self.seen != self.tokens or self._ends or self._tail:
+            raise Broken(f"ends after {self.seen} tokens, {self._ends} missing, {self._tail!r} over")
+
+
 class Streams:
     """While the with-block runs, each client has one stream after the other, on one connection.
 
-    A failure is an answer other than 200, a token that is missing, doubled or out of order, an end
-    without [DONE], and a connection that closes. With cancel_share, that part of the streams is given
-    up by the client, at a random token at least `spare` before the last, by FIN or by RST; the client
-    then opens a new connection. The end of the block waits for all streams that run.
+    A failure is an answer other than 200, a byte that differs from what the model server sent, one
+    too many or too few, and a connection that closes. With cancel_share, that part of the streams is
+    given up by the client, at a random token at least `spare` before the last, by FIN or by RST; the
+    client then opens a new connection. With once, each client has one stream only. The end of the
+    block waits for all streams that run.
     """
 
     def __init__(self, address: str, clients: int, tokens: int, cancel_share: float = 0.0,
-                 spare: int = 3, seed: int = 1) -> None:
+                 spare: int = 3, seed: int = 1, tls: Optional[ssl.SSLContext] = None,
+                 once: bool = False, end_s: float = 180.0) -> None:
         self.host, _, port = address.rpartition(":")
         self.port = int(port)
         self.clients = clients
         self.tokens = tokens
+        self.tls = tls
+        self.once = once
+        self.end_s = end_s
         self.cancel_share = cancel_share
         self.spare = spare
         self.random = random.Random(seed)
@@ -41,6 +92,7 @@ class Streams:
         self.done = 0
         self.cancelled = 0
         self.connects = 0
+        self.bytes = 0  # of the streams that are done
         self.failures: List[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
@@ -53,7 +105,7 @@ class Streams:
 
     def __exit__(self, *_exc: object) -> None:
         self._stop.set()
-        self._thread.join(180)
+        self._thread.join(self.end_s)
         assert not self._thread.is_alive(), "the streams do not end"
 
     async def _main(self) -> None:
@@ -62,15 +114,16 @@ class Streams:
     async def _client(self, number: int) -> None:
         await asyncio.sleep(number * 0.001)  # no burst that a backlog would feel
         writer = None
-        while not self._stop.is_set():
+        while not self._stop.is_set() and (writer is None or not self.once):
             try:
                 if writer is None:
                     self.connects += 1
-                    reader, writer = await asyncio.open_connection(self.host, self.port)
+                    reader, writer = await asyncio.open_connection(self.host, self.port,
+                                                                   ssl=self.tls)
                 if not await self._stream(reader, writer):
                     writer = None
             except (OSError, ValueError, EOFError, Broken, asyncio.TimeoutError) as error:
-                self.failures.append(repr(error))
+                self.failures.append(f"at {time.time():.3f}: {error!r}")
                 if writer is not None:
                     writer.close()
                 writer = None
@@ -86,36 +139,23 @@ class Streams:
         writer.write(self.request)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TOKEN_DEADLINE_S)
         if b" 200 " not in head[:16]:
-            raise Broken(repr(head))
-        seen = 0
-        tail = b""
+            raise Broken(repr(head) + repr(await asyncio.wait_for(reader.read(1000), 1)))
+        text = Text(self.tokens)
         while True:
             data = await asyncio.wait_for(self._chunk(reader), TOKEN_DEADLINE_S)
             if not data:
                 break
-            for event in (tail + data).split(b"\n\n")[:-1]:
-                if event != b"data: [DONE]":
-                    seen = self._token(event, seen)
-            tail = (tail + data).rpartition(b"\n\n")[2]
-            last = data
-            if seen >= give_up_at:
+            began = text.seen > 0
+            text.take(data)
+            self.open += not began and text.seen > 0
+            if text.seen >= give_up_at:
                 self._give_up(writer)
                 return False
         self.open -= 1
-        if seen != self.tokens or tail or not last.endswith(b"data: [DONE]\n\n"):
-            raise Broken(f"{seen} tokens, then {last[-80:]!r}")
+        text.check_whole()
+        self.bytes += text.bytes
         self.done += 1
         return True
-
-    def _token(self, event: bytes, seen: int) -> int:
-        choice = json.loads(event.partition(b"data: ")[2])["choices"][0]
-        if choice["text"] == "":  # the last event tells the reason only
-            return seen
-        if choice["text"] != f"w{seen} ":
-            raise Broken(f"token {seen} is {choice['text']!r}")
-        if seen == 0:
-            self.open += 1
-        return seen + 1
 
     def _give_up(self, writer: asyncio.StreamWriter) -> None:
         self.open -= 1

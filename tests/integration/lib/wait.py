@@ -29,6 +29,19 @@ def wait_until(cond: Callable[[], T], deadline_s: float, what: str,
         time.sleep(STEP_S)
 
 
+class Pace:
+    """Moments at a fixed distance, counted from the first: whoever is late goes on at once."""
+
+    def __init__(self, per_s: float) -> None:
+        self.distance_s = 1.0 / per_s
+        self.due = time.monotonic()
+
+    def wait(self) -> None:
+        """Until the next moment, should it not be over already."""
+        self.due += self.distance_s
+        time.sleep(max(0.0, self.due - time.monotonic()))
+
+
 def stays(cond: Callable[[], Any], for_s: float, what: str) -> None:
     """Checks that cond holds during all of a time span."""
     end = time.monotonic() + for_s

@@ -167,7 +167,9 @@ class Wire:
     """A client connection."""
 
     def __init__(self, address: str, tls: Optional[ssl.SSLContext] = None,
-                 server_name: Optional[str] = None, receive_buffer: int = 0) -> None:
+                 server_name: Optional[str] = None, receive_buffer: int = 0,
+                 session: Optional[Any] = None) -> None:
+        """session: of TLS, to be offered."""
         host, _, port = address.rpartition(":")
         sock = socket.socket()
         if receive_buffer:  # before connect: it bounds the window
@@ -175,7 +177,8 @@ class Wire:
         sock.settimeout(DEADLINE_S)
         sock.connect((host, int(port)))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = tls.wrap_socket(sock, server_hostname=server_name or host) if tls else sock
+        self.sock = tls.wrap_socket(sock, server_hostname=server_name or host,
+                                    session=session) if tls else sock
         self.reader = Reader(self.sock)
 
     def __enter__(self) -> "Wire":

@@ -3,11 +3,13 @@
 
 import re
 import signal
+from pathlib import Path
 from typing import NamedTuple
 
 from lib.process import Process
 
 THREADS = 2
+THINK = Path(__file__).with_name("think.lua")
 
 
 class WrkReport(NamedTuple):
@@ -19,11 +21,13 @@ class WrkReport(NamedTuple):
 
 
 class Wrk:
-    """Keep-alive connections that each send their next request at once; runs until stop()."""
+    """Keep-alive connections that each send their next request at once, or after a time to think;
+    runs until stop()."""
 
-    def __init__(self, url: str, connections: int, at_most_s: int) -> None:
+    def __init__(self, url: str, connections: int, at_most_s: int, think_ms: int = 0) -> None:
+        script = ["-s", str(THINK), url, str(think_ms)] if think_ms else [url]
         self.process = Process(["wrk", f"-t{THREADS}", f"-c{connections}", f"-d{at_most_s}s",
-                                "--timeout", "20s", url])
+                                "--timeout", "20s", *script])
 
     def stop(self, deadline_s: float = 30.0) -> WrkReport:
         """Ends it; it must still have been running, so that what was tested was under load."""

@@ -57,9 +57,11 @@ static void each_option_is_a_line(void **state)
 {
     static const char *const lines[] = {
         "drain.timeout: 10m",
+        "drain.quiet: 5s",
         "log.level: info",
         "listeners[edge]:",
         "listeners[edge].bind: 127.0.0.1:8080",
+        "listeners[edge].direction: inbound",
         "listeners[edge].http.routes: chat, rest",
         "listeners[edge].http.routes[chat].match.path: /v1/",
         "listeners[edge].http.routes[chat].split.llama-v1: 95",

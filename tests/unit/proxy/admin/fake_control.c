@@ -102,8 +102,10 @@ static void drain_info(struct sl_control *c, struct sl_drain_info *out)
         .elapsed_ms = 1500,
         .delay_ms = 5000,
         .timeout_ms = 600000,
+        .outbound_served = true,
         .inbound_n = 4,
-        .outbound_n = 2,
+        .outbound_n = 3,
+        .requests_n = 2,
     };
 }
 

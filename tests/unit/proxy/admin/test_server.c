@@ -244,8 +244,9 @@ static void the_admin_listener_answers_all_routes(void **state)
          "\"changes\":\"1 change: + pools.v2\",\"not_synced\":\"v2\",\"error\":\"\"}\n"},
         {"GET", "/config", 200, "\r\n\r\npools.v1:\npools.v1.balance: least_request\n"},
         {"GET", "/drain", 200,
-         "{\"draining\":false,\"closing\":false,\"elapsed_ms\":1500,\"delay_ms\":5000,"
-         "\"timeout_ms\":600000,\"inbound\":4,\"outbound\":2}\n"},
+         "{\"draining\":false,\"closing\":false,\"outbound_served\":true,\"elapsed_ms\":1500,"
+         "\"delay_ms\":5000,\"timeout_ms\":600000,\"inbound\":4,\"outbound\":3,"
+         "\"requests\":2}\n"},
         {"POST", "/drain", 200, "\r\n\r\n{\"draining\":true}\n"},
         {"POST", "/drain/endpoint?endpoint=a-1", 200,
          "\r\n\r\n{\"matched\":1,\"drained\":1,\"in_flight\":3}\n"},
