@@ -27,8 +27,10 @@ def answer(**members: Any) -> bytes:
 
 
 BEGUN = answer(draining=True)
-CLOSING = answer(draining=True, closing=True, delay_ms=0, timeout_ms=60000, inbound=1, outbound=0)
-OTHER = answer(draining=False, closing=False, delay_ms=0, timeout_ms=60000, inbound=0, outbound=0)
+CLOSING = answer(draining=True, closing=True, delay_ms=0, timeout_ms=60000, inbound=1, outbound=0,
+                 requests=0)
+OTHER = answer(draining=False, closing=False, delay_ms=0, timeout_ms=60000, inbound=0, outbound=0,
+               requests=0)
 
 
 class Admin:
@@ -88,7 +90,7 @@ def test_who_is_refused_afterwards_knows_that_it_has_ended(admin):
     server = admin(BEGUN, CLOSING, CLOSING)
     result = drain(server.address)
     assert result.code == 0 and result.stderr == [], result.log()
-    assert result.stdout == ["closing: inbound 1 connections, outbound 0 requests", "ended"]
+    assert result.stdout == ["closing: connections inbound 1, outbound 0; requests 0", "ended"]
     assert server.targets == ["POST /drain", "GET /drain", "GET /drain"]
 
 
