@@ -28,6 +28,7 @@ struct sl_file_watch {
     size_t files_n;
     struct {
         char *path;
+        int folder_wd;        /* of inotify, shared by the files of a folder; -1: none */
         uint64_t fingerprint; /* of what it led to when it was last read, or about to be */
         bool named;           /* while pruning */
     } files[FILES_MAX_N];
@@ -101,15 +102,33 @@ static void on_events(struct sl_io *io, int events)
     begin_settling(w);
 }
 
-/* Whether the folder of file is watched now; the same one again is the same watch. */
-static bool watch_folder(const struct sl_file_watch *w, const char *file)
+/* A watch would hold on to the folder, and to a place of the system's, for as long as we live. */
+static void leave_folder(const struct sl_file_watch *w, int wd)
 {
-    char folder[PATH_MAX];
+    for (size_t i = 0; i < w->files_n; i++) {
+        if (w->files[i].folder_wd == wd) {
+            return;
+        }
+    }
+    if (wd >= 0) {
+        (void)inotify_rm_watch(w->fd, wd); /* fails where the folder, and so the watch, is gone */
+    }
+}
+
+/* Whether the folder of a file is watched now. The same folder again is the same watch; one that
+ * took its place, by a symlink that leads elsewhere, is not. */
+static bool watch_folder(struct sl_file_watch *w, size_t idx)
+{
+    const char *file = w->files[idx].path;
     const char *slash = strrchr(file, '/');
+    int before = w->files[idx].folder_wd;
+    char folder[PATH_MAX];
 
     (void)snprintf(folder, sizeof(folder), "%.*s", slash != NULL ? (int)(slash - file) + 1 : 1,
                    slash != NULL ? file : ".");
-    return w->fd >= 0 && inotify_add_watch(w->fd, folder, EVENTS) >= 0;
+    w->files[idx].folder_wd = w->fd >= 0 ? inotify_add_watch(w->fd, folder, EVENTS) : -1;
+    leave_folder(w, before);
+    return w->files[idx].folder_wd >= 0;
 }
 
 static void on_poll(struct sl_timer *t)
@@ -118,7 +137,7 @@ static void on_poll(struct sl_timer *t)
     bool changed;
 
     for (size_t i = 0; i < w->files_n; i++) {
-        (void)watch_folder(w, w->files[i].path); /* one that was made anew; else polling does */
+        (void)watch_folder(w, i); /* one that was made anew; else polling does */
     }
     (void)look(w, &changed);
     if (changed) {
@@ -156,10 +175,11 @@ void sl_file_watch_add(struct sl_file_watch *w, const char *file)
         return;
     }
     w->files[w->files_n].path = copy;
+    w->files[w->files_n].folder_wd = -1;
     w->files[w->files_n].fingerprint = fingerprint(copy);
     w->files[w->files_n].named = true;
     w->files_n++;
-    if (w->fd >= 0 && !watch_folder(w, file)) {
+    if (!watch_folder(w, w->files_n - 1) && w->fd >= 0) {
         sl_log(SL_LOG_WARN, "watch_failed", {"file", SL_LOG_STR(file)},
                {"polling_ms", SL_LOG_UINT(SL_FILE_POLL_MS)});
     }
@@ -220,14 +240,16 @@ void sl_file_watch_prune_begin(struct sl_file_watch *w)
 
 void sl_file_watch_prune_end(struct sl_file_watch *w)
 {
-    size_t kept_n = 0;
+    size_t i = 0;
 
-    for (size_t i = 0; i < w->files_n; i++) {
+    while (i < w->files_n) {
         if (w->files[i].named) {
-            w->files[kept_n++] = w->files[i];
-        } else {
-            sl_free(w->files[i].path);
+            i++;
+            continue;
         }
+        int wd = w->files[i].folder_wd;
+        sl_free(w->files[i].path);
+        w->files[i] = w->files[--w->files_n];
+        leave_folder(w, wd);
     }
-    w->files_n = kept_n;
 }

@@ -3,6 +3,7 @@
 #include "proxy/io/file_watch.h"
 #include "tests/unit/check.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,57 @@ static void who_hurries_finds_what_no_event_has_told(void **state)
     end(&f);
 }
 
+/* Of all inotify descriptors of this process, as the kernel counts them. */
+static unsigned watches_n(void)
+{
+    char line[512];
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/fdinfo");
+
+    assert_non_null(dir);
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        char path[300];
+        (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%s", e->d_name); /* fits */
+        FILE *f = fopen(path, "re");
+        while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+            n += strncmp(line, "inotify wd:", 11) == 0;
+        }
+        check(f == NULL || fclose(f) == 0, "cannot close %s", path);
+    }
+    assert_int_equal(closedir(dir), 0);
+    return n;
+}
+
+static void a_folder_is_watched_for_as_long_as_one_of_its_files_is(void **state)
+{
+    struct fixture f;
+    char beside[160];
+    char others[8][32];
+    (void)state;
+
+    begin(&f);
+    assert_int_equal(watches_n(), 1);
+    (void)snprintf(beside, sizeof(beside), "%s/beside", f.folder); /* fits */
+    sl_file_watch_add(f.watch, beside);
+    for (int i = 0; i < 8; i++) {
+        char file[300];
+        (void)snprintf(others[i], sizeof(others[i]), "/tmp/sluiced-other-XXXXXX"); /* fits */
+        assert_non_null(mkdtemp(others[i]));
+        (void)snprintf(file, sizeof(file), "%s/tls.crt", others[i]); /* fits */
+        sl_file_watch_prune_begin(f.watch);
+        sl_file_watch_add(f.watch, f.file);
+        sl_file_watch_add(f.watch, file);
+        sl_file_watch_prune_end(f.watch);
+        check(watches_n() == 2, "%u folders are watched after change %d", watches_n(), i);
+    }
+    append(f.file, "x");
+    expect_change(&f, "a file beside which another is not watched any more");
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(rmdir(others[i]), 0);
+    }
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +192,7 @@ int main(void)
         cmocka_unit_test(a_neighbour_that_changes_all_the_time_puts_nothing_off),
         cmocka_unit_test(who_asks_is_told_at_once_whether_files_are_as_they_were),
         cmocka_unit_test(who_hurries_finds_what_no_event_has_told),
+        cmocka_unit_test(a_folder_is_watched_for_as_long_as_one_of_its_files_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
