@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests that wait while all endpoints refuse connections: what a review found."""
+
+import http.server
+import socketserver
+import threading
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from lib.config import config, pool
+from lib.wait import wait_until
+from lib.wire import Wire, answer_bytes, request_bytes
+
+
+class UnixServer:
+    """Answers each request by one status, at a unix socket: one where nobody listens refuses
+    before connect() returns."""
+
+    def __init__(self, path: Path, status: int) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            """HTTP/1.0, so that no connection is kept."""
+
+            def do_GET(self) -> None:  # pylint: disable=invalid-name
+                """Its one answer."""
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_args: Any) -> None:  # pylint: disable=arguments-differ
+                """None: there is no address to log."""
+
+        path.unlink(missing_ok=True)
+        self.address = f"unix:{path}"
+        self._server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Nobody listens from now on."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def at_socket(tmp_path: Path) -> Iterator[Callable[[str, int], UnixServer]]:
+    """Factory: name of the socket, status."""
+    running = []
+
+    def start(name: str, status: int) -> UnixServer:
+        running.append(UnixServer(tmp_path / name, status))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+def test_who_was_out_for_its_answers_and_refuses_now_is_not_asked_for_ever(sluiced, at_socket):
+    """All in one turn of the loop, as it refused at once: the worker did nothing else any more."""
+    bad, good = at_socket("bad", 502), at_socket("good", 200)
+    proxy = sluiced(config({"chat": pool(bad.address, good.address, health="off",
+                                         balance="round_robin", queue={"timeout": "60s"})},
+                           workers=1))
+    with Wire(proxy.address("edge")) as wire:
+        while proxy.endpoint("chat", bad.address)["ejections"] == 0:
+            wire.ask("GET", "/")
+        bad.stop()
+        good.stop()
+        wire.send(request_bytes("GET", "/last"))
+        wait_until(lambda: proxy.metric("sluiced_pool_queued_total", pool="chat") == 1, 10,
+                   "it to wait", proxy.status)
+        at_socket("good", 200)
+        assert wire.reader.response().status == 200
