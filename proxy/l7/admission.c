@@ -388,7 +388,7 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
         note_why(cell_of(x), room);
     }
     x->tried_n = 0;
-    x->unsent_n = 0;
+    x->unsent_n = x->unfit_n;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
         x->down->ops->read_off(x->down);
     }

@@ -413,6 +413,7 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     if (!was_sent && x->replay_whole) {
         if (!stale) {
             x->unsent_n++;
+            x->unfit_n += reason != SL_REASON_UPSTREAM_REFUSED;
             sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
         }
         sl_attempt_begin(x);

@@ -2,7 +2,10 @@
 """Requests that wait while all endpoints refuse connections: what a review found."""
 
 import http.server
+import json
+import socket
 import socketserver
+import ssl
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -12,6 +15,8 @@ import pytest
 from lib.config import config, pool
 from lib.wait import wait_until
 from lib.wire import Wire, answer_bytes, request_bytes
+
+UNSENT_MAX_N = 4  # endpoints that take no connection, for one request
 
 
 class UnixServer:
@@ -71,3 +76,27 @@ def test_who_was_out_for_its_answers_and_refuses_now_is_not_asked_for_ever(sluic
                    "it to wait", proxy.status)
         at_socket("good", 200)
         assert wire.reader.response().status == 200
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+def test_handshakes_that_fail_are_counted_over_all_waits(sluiced, upstream, ca, other_ca, refusing):
+    """The one that listens is no better than before when all others refuse: each look of each
+    request that waits made it do another handshake."""
+    leaf = other_ca.issue("model", ips=["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.cert, leaf.key)
+    server = upstream([answer_bytes()], tls=context)
+    proxy = sluiced(config({"chat": pool(server.address, refusing, health="off",
+                                         balance="round_robin", tls={"ca": ca.path},
+                                         queue={"timeout": "3s"})}, workers=1))
+    answer = proxy.get("/")
+    assert answer.status == 502, answer
+    assert len(server.handshake_errors) <= UNSENT_MAX_N
+    assert json.loads(answer.body)["error"]["reason"] == "upstream_tls"
