@@ -352,13 +352,20 @@ void sl_attempt_begin(struct sl_exchange *x)
     }
 }
 
+/* After a wait: discovery, or a person, may have taken its endpoint away meanwhile. */
+static bool may_still_go(const struct sl_exchange *x)
+{
+    return sl_endpoint_is_named(x->endpoint, x->w->idx) &&
+           !atomic_load_explicit(&x->endpoint->drained_by_hand, memory_order_relaxed);
+}
+
 void sl_attempt_resume(struct sl_exchange *x)
 {
     if (x->endpoint == NULL) {
         sl_attempt_begin(x);
-    } else if (sl_endpoint_is_named(x->endpoint, x->w->idx)) {
+    } else if (may_still_go(x)) {
         connect_assigned(x);
-    } else { /* discovery took it away meanwhile */
+    } else {
         x->tried_n--;
         sl_attempt_end(x, SL_VERDICT_ABANDONED);
         sl_attempt_begin(x);

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from lib.config import config, pool
+from lib.config import config, pool, route
 from lib.wait import wait_until
 from lib.wire import Wire, answer_bytes, request_bytes
 
@@ -100,3 +100,39 @@ def test_handshakes_that_fail_are_counted_over_all_waits(sluiced, upstream, ca, 
     assert answer.status == 502, answer
     assert len(server.handshake_errors) <= UNSENT_MAX_N
     assert json.loads(answer.body)["error"]["reason"] == "upstream_tls"
+
+
+def test_retry_does_not_go_where_a_person_let_nobody_go_meanwhile(sluiced, upstream):
+    """It was picked before the back-off."""
+    busy = upstream([answer_bytes(b"no", "500 Trouble")])
+    other, spare = upstream([answer_bytes(b"other")]), upstream([answer_bytes(b"spare")])
+    proxy = sluiced(config(
+        {"chat": pool(busy.address, other.address, health="off", balance="round_robin",
+                      fallback="spare"),
+         "spare": pool(spare.address, health="off")},
+        [route("chat", retry={"statuses": 500, "backoff": {"min": "6s", "max": "6s"}})],
+        workers=1))
+
+    def drain(order: str = "") -> None:
+        """Drains the other endpoint, or lets it take requests again."""
+        path = f"/drain/endpoint?endpoint={other.address}{order}"
+        assert proxy.admin(path, "POST").status == 200
+
+    def sent() -> int:
+        """How many requests went to the other endpoint."""
+        return int(proxy.endpoint("chat", other.address)["requests"])
+
+    for _ in range(30):  # until the drain comes within the back-off, which may be short
+        before, tries = sent(), len(busy.requests)
+        with Wire(proxy.address("edge")) as wire:
+            wire.send(request_bytes("GET", "/"))
+            wait_until(lambda: len(busy.requests) > tries or sent() > before, 10, "it", proxy.status)
+            drain()
+            in_time = sent() == before
+            answer = wire.reader.response()
+        if in_time:
+            assert answer.body == b"spare"
+            assert sent() == before
+            return
+        drain("&undo=1")
+    raise AssertionError("the back-off was always over before the drain")
