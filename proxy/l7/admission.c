@@ -94,16 +94,18 @@ static void note_why(struct sl_pool_queue_cell *cell, enum sl_attempt_room room)
     cell->all_refuse = room == SL_ATTEMPT_ALL_REFUSE;
 }
 
-/* False: x, the next one, waits on. */
-static bool serve(struct sl_pool_queue_cell *cell, struct sl_exchange *x)
+/* False: x, the next one, waits on, or again. */
+static bool serve(const struct sl_l7 *w, struct sl_pool_queue_cell *cell)
 {
+    struct sl_exchange *x = first_of(w, cell);
     enum sl_attempt_room room = SL_ATTEMPT_NO_ROOM;
 
     if (!must_yield(x)) {
         room = sl_attempt_try(x);
     }
     if (room == SL_ATTEMPT_BEGUN) {
-        return true;
+        /* Who is back already was refused at once: in this turn it would be so again. */
+        return cell->n == 0 || first_of(w, cell) != x;
     }
     note_why(cell, room);
     return false;
@@ -116,7 +118,7 @@ static void serve_queue(struct sl_l7 *w, struct sl_pool_queue_cell *cell)
     struct sl_view *view = first_of(w, cell)->view;
 
     sl_published_pin(&view->cells[w->idx].published);
-    while (cell->n > 0 && serve(cell, first_of(w, cell))) {
+    while (cell->n > 0 && serve(w, cell)) {
     }
     sl_published_unpin(&view->published, &view->cells[w->idx].published);
 }
@@ -351,12 +353,17 @@ static enum sl_reason reason_of_no_queue(const struct sl_exchange *x, enum sl_at
     return x->attempts_n > 0 ? x->last_failure : SL_REASON_NO_ENDPOINT;
 }
 
-void sl_admission_timed_out(struct sl_exchange *x)
+static void give_up(struct sl_exchange *x, bool all_refuse)
 {
     /* Only x's own attempts are a reason to blame an endpoint. */
-    bool refused = x->attempts_n > 0 && cell_of(x)->all_refuse;
+    bool refused = x->attempts_n > 0 && all_refuse;
 
     sl_exchange_fail(x, refused ? SL_REASON_UPSTREAM_REFUSED : SL_REASON_QUEUE_TIMEOUT);
+}
+
+void sl_admission_timed_out(struct sl_exchange *x)
+{
+    give_up(x, cell_of(x)->all_refuse);
 }
 
 void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
@@ -366,7 +373,7 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
 
     sl_admission_hold_place(x, NULL);
     if (x->wait_due_ms != 0 && now_ms >= x->wait_due_ms) {
-        sl_admission_timed_out(x);
+        give_up(x, room == SL_ATTEMPT_ALL_REFUSE);
         return;
     }
     if (!join(x)) {
@@ -377,11 +384,11 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
         x->wait_due_ms = now_ms + conf->timeout_ms;
         sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_QUEUED, 1);
     }
-    if (cell_of(x)->n == 1) {
+    if (sl_pool_queue_first(queue_of(x), x->w->idx) == &x->waiter) {
         note_why(cell_of(x), room);
     }
     x->tried_n = 0;
-    x->unsent_n = 0;
+    x->unsent_n = x->unfit_n;
     if (!x->request_ended && !x->awaits_continue) { /* who awaits the word sends nothing */
         x->down->ops->read_off(x->down);
     }

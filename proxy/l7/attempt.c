@@ -352,13 +352,20 @@ void sl_attempt_begin(struct sl_exchange *x)
     }
 }
 
+/* After a wait: discovery, or a person, may have taken its endpoint away meanwhile. */
+static bool may_still_go(const struct sl_exchange *x)
+{
+    return sl_endpoint_is_named(x->endpoint, x->w->idx) &&
+           !atomic_load_explicit(&x->endpoint->drained_by_hand, memory_order_relaxed);
+}
+
 void sl_attempt_resume(struct sl_exchange *x)
 {
     if (x->endpoint == NULL) {
         sl_attempt_begin(x);
-    } else if (sl_endpoint_is_named(x->endpoint, x->w->idx)) {
+    } else if (may_still_go(x)) {
         connect_assigned(x);
-    } else { /* discovery took it away meanwhile */
+    } else {
         x->tried_n--;
         sl_attempt_end(x, SL_VERDICT_ABANDONED);
         sl_attempt_begin(x);
@@ -413,6 +420,7 @@ void sl_attempt_failed(struct sl_exchange *x, enum sl_reason reason)
     if (!was_sent && x->replay_whole) {
         if (!stale) {
             x->unsent_n++;
+            x->unfit_n += reason != SL_REASON_UPSTREAM_REFUSED;
             sl_series_add(x->side->pool->series, x->w->idx, SL_POOL_CONNECT_FAILURES, 1);
         }
         sl_attempt_begin(x);

@@ -148,12 +148,13 @@ struct sl_exchange {
     struct sl_endpoint *endpoint;   /* of the attempt that runs, or is to run after a back-off */
     const struct sl_endpoint *last; /* of the last attempt, for the log */
     const struct sl_endpoint *tried[SL_TRIED_MAX_N];
-    uint32_t tried_n;        /* since it last waited: those before may be tried again */
-    uint32_t unsent_n;       /* attempts of which the endpoint got nothing */
-    uint32_t retries_n;      /* attempts after one of which it may have */
-    uint32_t attempts_n;     /* all of them */
-    uint32_t head_bytes;     /* of the request's, as it is kept */
-    uint64_t key_hash;       /* for the pool's policy; 0: no key */
+    uint32_t tried_n;    /* since it last waited: those before may be tried again */
+    uint32_t unsent_n;   /* attempts of which the endpoint got nothing; but for unfit_n, since */
+    uint32_t unfit_n;    /* of these, all whose endpoint did worse than refuse */
+    uint32_t retries_n;  /* attempts after one of which it may have */
+    uint32_t attempts_n; /* all of them */
+    uint32_t head_bytes; /* of the request's, as it is kept */
+    uint64_t key_hash;   /* for the pool's policy; 0: no key */
     struct sl_waiter waiter; /* while it is queued */
 
     struct sl_request_head request;

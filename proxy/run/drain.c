@@ -6,6 +6,7 @@
  * nothing inbound is left and the application is quiet.
  */
 #include <sluiced/log.h>
+#include <sluiced/metrics.h>
 
 #include "process.h"
 
@@ -16,6 +17,7 @@
 struct open_n {
     uint64_t inbound;
     uint64_t outbound;
+    uint64_t begun; /* ever, of both: some end between two looks */
 };
 
 static bool is_outbound(const struct sl_view *view, const struct sl_listener *l)
@@ -36,6 +38,7 @@ static struct open_n count_open(const struct sl_process *p)
     for (const struct sl_listener *l = p->listeners; l != NULL; l = l->next) {
         uint32_t n = atomic_load_explicit(&l->refs_n, memory_order_relaxed);
         *(is_outbound(p->view, l) ? &open.outbound : &open.inbound) += n;
+        open.begun += sl_series_sum(l->series, SL_LISTENER_CONNECTIONS);
     }
     return open;
 }
@@ -83,8 +86,9 @@ static void on_drain_timer(struct sl_timer *t)
         sl_timer_start(&p->drain_timer, LOOK_MS, LOOK_MS);
         return;
     case SL_DRAIN_INBOUND:
-        if (is_open) {
+        if (is_open || open.begun != p->drain_begun_n) {
             p->drain_quiet_ms = now_ms;
+            p->drain_begun_n = open.begun;
         } else if (now_ms - p->drain_quiet_ms >= config->drain.quiet_ms) {
             close_listeners(p, true);
             return;

@@ -179,6 +179,7 @@ struct sl_process {
     struct sl_timer drain_timer;
     uint64_t drain_started_ms; /* 0: not draining */
     uint64_t drain_quiet_ms;   /* since when nothing is open */
+    uint64_t drain_begun_n;    /* connections, as of then */
     enum sl_drain_step drain_step;
     uint32_t terms_n; /* SIGTERMs */
     bool ending;      /* no config and no set is applied any more */

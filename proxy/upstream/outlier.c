@@ -205,7 +205,15 @@ bool sl_outlier_on_connect_refused(struct sl_endpoint *ep, const struct sl_outli
 {
     uint64_t until_ms = LOAD(ep->ejected_until_ms);
 
-    return is_news(ep, until_ms, r) && eject(ep, true, until_ms, r);
+    if (is_news(ep, until_ms, r)) {
+        return eject(ep, true, until_ms, r);
+    }
+    /* Out for another reason, and gone now: no pick is to find it among those that listen. */
+    if (LOAD(ep->ejections_in_row_n) > 0 && !LOAD(ep->ejected_refused)) {
+        STORE(ep->ejected_refused, true);
+        STORE(ep->ejected_hung, false);
+    }
+    return false;
 }
 
 bool sl_outlier_on_hang(struct sl_outlier *o, const struct sl_endpoint_set *set,

@@ -14,9 +14,10 @@
  * when it succeeded, or 5 s later while it has not ended. What began before the ejection proves
  * nothing: a pod that dies with 50 requests is ejected once.
  *
- * Who refused is sent nothing while it is out, for that would fail. Where a request has nobody
- * else, it knocks instead: at one endpoint of the pool every SL_OUTLIER_KNOCK_MS, and whoever takes
- * the connection is back. So the first one of many that restart is found at once, and not flooded.
+ * Who refused, whatever it was out for before, is sent nothing while it is out, for that would
+ * fail. Where a request has nobody else, it knocks instead: at one endpoint of the pool every
+ * SL_OUTLIER_KNOCK_MS, and whoever takes the connection is back. So the first one of many that
+ * restart is found at once, and not flooded.
  *
  * "Enough" is half of the members that take new requests, at least one. Members that refused or
  * failed a probe count as gone, but need nobody's leave to go.

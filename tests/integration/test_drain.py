@@ -13,7 +13,7 @@ from lib.drain import drain_with_streams, is_refused, wait_step, watch
 from lib.model import Model
 from lib.sluiced import Sluiced
 from lib.streams import Streams
-from lib.wait import wait_until
+from lib.wait import Pace, wait_until
 from lib.wire import RawUpstream, Wait, Wire, answer_bytes, request_bytes
 
 
@@ -124,6 +124,21 @@ def test_whoever_is_quiet_is_not_waited_for(sidecar):
     side.proxy.process.signal(signal.SIGTERM)
     assert side.proxy.process.wait(10) == 0, side.proxy.log()
     assert side.proxy.events("drained")[0]["connections_cut"] == 0
+
+
+def test_short_connections_keep_the_way_out_open_as_long_ones_do(sidecar):
+    """None need be open at the moment somebody looks."""
+    side = sidecar(quiet="2s")
+    with side.out() as wire:
+        ask(wire)
+    side.proxy.process.signal(signal.SIGTERM)
+    wait_step(side.proxy, outbound_served=True)
+    pace = Pace(1)
+    for _ in range(12):
+        with side.out() as wire:
+            ask(wire)
+        pace.wait()
+    assert side.proxy.process.wait(20) == 0, side.proxy.log()
 
 
 def test_a_reload_changes_the_direction(sidecar):

@@ -275,6 +275,34 @@ static void a_connection_that_opens_ends_a_refusal_and_nothing_else(void **state
     assert_int_equal(out_ms(&p, 0), SL_OUTLIER_BASE_MS); /* nothing is held against it */
 }
 
+static void who_is_out_and_refuses_is_one_that_refuses_and_out_for_no_longer(void **state)
+{
+    struct pool p;
+    (void)state;
+
+    pool_init(&p, 4);
+    for (int hangs = 0; hangs < 2; hangs++) {
+        const struct sl_outlier_report r = {p.now_ms, p.now_ms, &p.rng};
+        struct sl_endpoint *ep = &p.endpoints[hangs];
+
+        if (hangs) {
+            assert_true(sl_outlier_on_hang(&p.outlier, &p.set, ep, &r));
+        } else {
+            assert_int_equal(report_n(&p, hangs, &broken, 5), 1);
+        }
+        uint64_t until_ms = ep->ejected_until_ms;
+        assert_false(sl_endpoint_refuses(ep));
+        assert_false(report(&p, hangs, &refused, 0)); /* in the same turn, asked for want of more */
+        assert_true(sl_endpoint_refuses(ep));
+        assert_int_equal(ep->ejected_until_ms, until_ms);
+        assert_false(sl_endpoint_eligible(&p.members[hangs], SL_TIER_ANY, p.now_ms));
+        assert_true(sl_endpoint_eligible(&p.members[hangs], SL_TIER_REFUSING, p.now_ms));
+        p.now_ms++;
+        sl_outlier_on_connect(ep, p.now_ms, p.now_ms);
+        assert_true(ready(&p, hangs));
+    }
+}
+
 static void what_began_before_the_ejection_proves_nothing(void **state)
 {
     struct pool p;
@@ -523,6 +551,7 @@ int main(void)
         cmocka_unit_test(one_trial_at_a_time_and_the_next_five_seconds_later),
         cmocka_unit_test(a_trial_that_succeeds_ends_it_and_the_doubling),
         cmocka_unit_test(a_connection_that_opens_ends_a_refusal_and_nothing_else),
+        cmocka_unit_test(who_is_out_and_refuses_is_one_that_refuses_and_out_for_no_longer),
         cmocka_unit_test(what_began_before_the_ejection_proves_nothing),
         cmocka_unit_test(statistics_leave_half_of_the_members_and_one_at_least),
         cmocka_unit_test(who_takes_no_new_requests_does_not_count_as_left),
