@@ -270,7 +270,8 @@ def test_new_endpoint_has_a_cap_of_its_own(sluiced, upstream, wires, follow):
                "the second endpoint", proxy.status)
     asked = {f"/{i}": ask(proxy, wires, f"/{i}") for i in range(6)}
     expect_queued(proxy, 2)
-    wait_until(lambda: (len(old.came), len(new.came)) == (3, 1), 10, "all that have room to come")
+    wait_until(lambda: (len(old.came), len(new.came)) == (3, 1), 10, "the others to come",
+               lambda: (old.came, new.came))
     for n in range(1, 4):  # as one leaves, the next one has its place
         wait_until(lambda count=n: len(new.came) == count, 10, "the next one", proxy.status)
         target = new.came[-1]
