@@ -184,6 +184,7 @@ def test_endpoint_that_hangs_is_ejected_though_its_probes_succeed(sluiced, model
         assert served_by(keys[well]) == well
         return proxy.endpoint("chat", sick)["ejections"] > 0
     wait_until(ejected, 20, "the ejection", proxy.status)
+    wait_until(lambda: proxy.events("endpoint_hangs"), 5, "that to be told", proxy.log)
     assert [one["address"] for one in proxy.events("endpoint_hangs")] == [sick]
     assert proxy.endpoint("chat", sick)["health"] == "up"
     for wire in hanging:

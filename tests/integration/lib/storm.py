@@ -33,6 +33,8 @@ BAD_EVERY, VERB_EVERY = 10, 25
 RSS_GROWTH_BYTES = 2 << 20
 # Connections to the servers vary with the load. One that each reload leaked would be hundreds.
 FDS_GROWTH = 32
+# The servers are in Python, and share the machine with all the rest.
+PATIENT = {"connect": "20s"}
 
 
 class Strength(NamedTuple):
@@ -73,10 +75,11 @@ class Site:
         factor = 1 + number % 97
         limits = {"in_flight": 1000 + number % 5, "connections": 2000 + number % 7,
                   "retries": 1 + number % 3}
-        pools = {name: pool(server.address, limits=dict(limits), queue={"size": 1000 + number % 11})
+        pools = {name: pool(server.address, limits=dict(limits), queue={"size": 1000 + number % 11},
+                            timeouts=dict(PATIENT))
                  for name, server in self.models.items()}
         ours = self.pool_certs[number % CERTS]
-        pools["sealed"] = pool(self.sealed.address,
+        pools["sealed"] = pool(self.sealed.address, timeouts=dict(PATIENT),
                                tls={"ca": self.ca_path, "cert": ours.cert, "key": ours.key})
         routes = [route({name: round(10 * share) * factor for name, share in SHARES.items()})]
         if number % 2 == 1:
