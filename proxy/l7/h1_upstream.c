@@ -353,6 +353,9 @@ int sl_h1_upstream_attach(struct sl_l7 *w, const struct sl_view_pool *pool, stru
 
     x->reused = c != NULL;
     if (c != NULL) {
+        if (connects) { /* a place of one that was closed on the way to this one */
+            sl_pool_connections_give(&pool->pool->connections, ep);
+        }
         sl_series_add(pool->series, w->idx, SL_POOL_REUSES, 1);
         begin(c, pool, x);
         return SL_OK;

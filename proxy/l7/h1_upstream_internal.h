@@ -82,8 +82,8 @@ void sl_h1_upstream_head_due(struct sl_upstream *u);
 /* ---- h1_upstream_idle.c */
 
 /* A kept connection to ep that may be used again, out of the idle ones. NULL: there is none, or
- * wants_new; then *connects is set if it was, or if one that was closed left its place to the new
- * one. */
+ * wants_new. *connects, with either, is set if it was, or if one that was closed left its place: to
+ * the new one, or to be given back. */
 struct sl_h1_upstream *sl_h1_upstream_take_idle(struct sl_l7 *w, const struct sl_view_pool *pool,
                                                 struct sl_endpoint *ep, bool wants_new,
                                                 bool *connects);
