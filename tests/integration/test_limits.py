@@ -2,6 +2,7 @@
 """Limits of a pool on connections, retries and bytes that wait (those on requests: test_queue.py)."""
 
 import json
+import ssl
 import threading
 from typing import Any, Dict, List
 
@@ -164,6 +165,26 @@ def test_a_limit_that_comes_with_a_reload_knows_what_is_open(sluiced, gate, wire
     gate.let_go.set()
     for wire in running:
         assert wire.reader.response().status == 200
+
+
+def test_a_connection_with_a_certificate_of_before_takes_its_place_along(sluiced, upstream, ca, wires):
+    leaf, ours = ca.issue("model", ips=["127.0.0.1"]), [ca.issue("one"), ca.issue("two")]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(leaf.cert, leaf.key)
+    gate = Gate(lambda script: upstream(script, tls=context))
+    confs = [limited([gate.address], {"connections": 2}, timeouts={"keepalive_idle": "60s"},
+                     tls={"ca": ca.path, "cert": one.cert, "key": one.key}) for one in ours]
+    proxy = sluiced(confs[0])
+    before = ask(proxy, wires, "/hold")
+    gate.has(1)
+    assert proxy.reload(confs[1])
+    assert proxy.get("/").status == 200
+    gate.let_go.set()
+    assert before.reader.response().status == 200
+    expect(proxy, connections=2)  # idle, and the one that may not be used again was so last
+    assert proxy.get("/").status == 200
+    assert of_pool(proxy)["connections"] == 1
+    assert opened(gate.server) == 2
 
 
 def test_many_clients_never_open_more_than_the_limit(sluiced, upstream):
