@@ -23,6 +23,9 @@ WHY: Dict[Tuple[str, str], str] = {
     ("one pod 10x slower", "p99"): TWO + " `balance: peak_ewma`, which goes by latency as well, is for that.",
     ("one pod 10x slower", "left alone"): TWO + " The pod is slow and not faulty: it keeps a part of the load.",
     ("all pods killed and back", "p99"): WAITED,
+    ("all pods killed and back", "back"):
+        "Those who wait go to the first pod that listens again, which is found within 25 ms; this is the time of one "
+        "of five, and it follows by its own check, each 2 s.",
     ("200 ms delay", "p99"):
         "It is the round trips of connections that are opened: two more for each new one; kept ones end after 3 s "
         "(`keepalive_idle`), below the idle limit of uvicorn, where the others keep them for longer.",
