@@ -371,7 +371,6 @@ void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room)
     const struct sl_queue_config *conf = &x->side->pool->conf->queue;
     uint64_t now_ms = sl_loop_now_ms(x->w->loop);
 
-    sl_admission_hold_place(x, NULL);
     if (x->wait_due_ms != 0 && now_ms >= x->wait_due_ms) {
         give_up(x, room == SL_ATTEMPT_ALL_REFUSE);
         return;

@@ -36,7 +36,8 @@ bool sl_admission_take_place(const struct sl_exchange *x, const struct sl_view_s
 void sl_admission_give_place(const struct sl_exchange *x, struct sl_pool_queue *place);
 void sl_admission_hold_place(struct sl_exchange *x, struct sl_pool_queue *place);
 
-/* x waits, for the reason that room is; or is answered that it cannot, and gone. */
+/* x, which holds no place, waits, for the reason that room is; or is answered that it cannot, and
+ * gone. */
 void sl_admission_wait(struct sl_exchange *x, enum sl_attempt_room room);
 
 /* x has waited for as long as it may: it is answered so. */

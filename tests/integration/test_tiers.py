@@ -46,6 +46,14 @@ def kill_in_turn(proxy: Sluiced, models: Any) -> None:
         proxy.wait_health("chat", victim.address, "down")
 
 
+def bring_back(proxy: Sluiced, models: Any) -> None:
+    """All at once, until their checks say so."""
+    for model in models:
+        model.restart()
+    for model in models:
+        proxy.wait_health("chat", model.address, "up")
+
+
 # ---- Fallback
 
 
@@ -86,10 +94,7 @@ def test_all_of_a_pool_down_under_load_and_back_without_a_failure(sluiced, model
         before = proxy.metric("sluiced_pool_picks_total", pool="chat")
         load.wait_more(200)
         assert proxy.metric("sluiced_pool_picks_total", pool="chat") == before
-        for main in mains:
-            main.restart()
-        for main in mains:
-            proxy.wait_health("chat", main.address, "up")
+        bring_back(proxy, mains)
         wait_until(lambda: asked(proxy, 1) == {"main"}, 20, "the pool to serve", proxy.status)
         load.wait_more(200)
         assert not load.failures, load.failures[:3]
@@ -433,10 +438,7 @@ def test_own_zone_down_under_load_and_back_without_a_failure(sluiced, model):
         before = proxy.metric("sluiced_pool_picks_own_zone_total", pool="chat")
         load.wait_more(200)
         assert proxy.metric("sluiced_pool_picks_own_zone_total", pool="chat") == before
-        for own in owns:
-            own.restart()
-        for own in owns:
-            proxy.wait_health("chat", own.address, "up")
+        bring_back(proxy, owns)
         wait_until(lambda: asked(proxy) == {"own"}, 20, "the zone to serve", proxy.status)
         load.wait_more(200)
         assert not load.failures, load.failures[:3]
